@@ -1,0 +1,182 @@
+"""The contracts between core and plugins.
+
+Each is structural: a class that has the members meets the contract, whatever it inherits from.
+Abilities that only some components have are protocols of their own, so that a component states
+what it can do by its type and never by a flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from flax import nnx
+
+from tsjax_core.types import Array, HostArray, Sample, Signals
+
+
+@runtime_checkable
+class ModelSpec(Protocol):
+    """Hyperparameters of a model, as a frozen dataclass that survives JSON and `repr`."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Batch keys that the model takes, in the order of its arguments, such as `("u",)`."""
+        ...
+
+    def build(self, signals: Signals, *, rngs: nnx.Rngs) -> Model:
+        """Return the model with freshly drawn parameters, for the channels in `signals`."""
+        ...
+
+
+@runtime_checkable
+class Model(Protocol):
+    """An `nnx.Module` that maps inputs to outputs, both in raw physical units.
+
+    Called with the arrays named by `ModelSpec.reads`, each (batch, time, channels), or (batch,
+    channels) for scalars. It returns (batch, time, n_y), or (batch, n_y_scalar) where the targets
+    are scalars. A model that is random in training declares a keyword-only `key`, which training
+    gives afresh each step and evaluation leaves None.
+    """
+
+    __call__: Callable[..., Array]
+
+
+@runtime_checkable
+class AuxModel(Protocol):
+    """A model that also returns named intermediate values, for losses that declare `aux`."""
+
+    call_with_aux: Callable[..., tuple[Array, Mapping[str, Array]]]
+    """Takes what `__call__` takes; returns its output and the intermediate values."""
+
+
+@runtime_checkable
+class StatefulModel(Protocol):
+    """A model that can be run chunk by chunk: the chunks' outputs equal the whole's."""
+
+    __call__: Callable[..., Array]
+
+    def initial_state(self, batch_size: int) -> Any:
+        """Return the state before the first sample, a pytree whose leaves are (batch, ...)."""
+        ...
+
+    advance: Callable[..., tuple[Array, Any]]
+    """`advance(u, state) -> (y, state)` for a chunk of any length, in raw physical units."""
+
+
+class LossTerm(Protocol):
+    """A scalar to minimise.
+
+    `pred` and `target` are (batch, time, n_y) in raw units, `y_mean` and `y_std` are (n_y,) of the
+    training split. A term may declare any of the keyword-only arguments `batch`, `model`, `aux`
+    and `key`, and is given exactly those.
+    """
+
+    __call__: Callable[..., Array]
+
+
+class Metric(Protocol):
+    """A figure of merit of a whole split, from the same four arguments as a `LossTerm`.
+
+    A metric that is meaningful for each output channel alone carries the attribute
+    `channelwise = True` (see `tsjax_core.losses.regression.channelwise`).
+    """
+
+    __call__: Callable[..., Array]
+
+
+class BatchTransform(Protocol):
+    """Returns a changed copy of a training batch and never changes its input.
+
+    It may declare any of the keyword-only arguments `key`, `progress` (0 to 1 over the fit) and
+    `epoch`. One that changes shapes carries the attribute `changes_shape = True` and runs on the
+    host, before the compiled step.
+    """
+
+    __call__: Callable[..., Mapping[str, Array]]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Samples by index: picklable, and equal for equal indices in every process."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return one sample; IndexError outside 0 to len - 1."""
+        ...
+
+
+@runtime_checkable
+class BatchedSource(Source, Protocol):
+    """A source whose samples have equal shapes and that reads many of them in one call."""
+
+    def read_batch(self, indices: HostArray) -> Sample:
+        """Return the samples at `indices`, stacked along a new first axis."""
+        ...
+
+
+@runtime_checkable
+class ResidentSource(BatchedSource, Protocol):
+    """A source whose windows can be cut on the device from signals that are kept there."""
+
+    @property
+    def win_sz(self) -> int:
+        """Samples in a window."""
+        ...
+
+    @property
+    def resident_bytes(self) -> int:
+        """Device memory that `read_resident` would take."""
+        ...
+
+    def read_resident(self) -> Sample:
+        """Return all files joined: sequences (all samples, n), scalars (files, n)."""
+        ...
+
+    def locate(self, indices: HostArray) -> tuple[HostArray, HostArray]:
+        """Return where each window starts in the joined signals, and the number of its file."""
+        ...
+
+
+@runtime_checkable
+class SignalStore(Protocol):
+    """Named signals in files.
+
+    A signal is one channel: a 1-D sequence of numbers. All methods raise a `DataError` that names
+    the file and the signal.
+    """
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The files, in a fixed order."""
+        ...
+
+    def get_seq_len(self, path: Path, signal: str | None = None) -> int:
+        """Return the number of samples of `signal` in `path`, or of the first signal there."""
+        ...
+
+    def read_signals(
+        self, path: Path, signals: Sequence[str], start: int = 0, stop: int | None = None
+    ) -> HostArray:
+        """Return samples `start` to `stop` as float32, (stop - start, len(signals))."""
+        ...
+
+
+@runtime_checkable
+class AttributeStore(SignalStore, Protocol):
+    """A store whose files also carry scalars, one value per file."""
+
+    def read_attributes(self, path: Path, names: Sequence[str]) -> HostArray:
+        """Return the scalars `names` of `path` as float32, (len(names),)."""
+        ...
+
+
+@runtime_checkable
+class SampledStore(SignalStore, Protocol):
+    """A store that knows how its signals were sampled."""
+
+    def get_dt(self, path: Path) -> float | None:
+        """Return the sampling time of `path` in seconds, None where the file does not say."""
+        ...

@@ -1,0 +1,123 @@
+"""Values that every part of tsjax passes to every other part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+from flax import nnx
+
+Array: TypeAlias = jax.Array
+"""A JAX array, on the device."""
+
+HostArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+"""A NumPy array, in host memory."""
+
+Batch: TypeAlias = Mapping[str, Array]
+"""Samples stacked by key.
+
+`u` is (batch, time, n_u) and `y` is (batch, time, n_y). Files with scalar attributes add
+`u_scalar` (batch, n_u_scalar) and `y_scalar` (batch, n_y_scalar).
+"""
+
+Sample: TypeAlias = dict[str, HostArray]
+"""One sequence by key: `u` (time, n_u), `y` (time, n_y), scalars (n,)."""
+
+
+class Buffer(nnx.Variable[Any]):
+    """A value that belongs to a model and is saved with it, but is never trained."""
+
+
+@dataclass(frozen=True, eq=False)
+class NormStats:
+    """Mean and standard deviation of each channel, both (n,), in the channels' physical units."""
+
+    mean: HostArray
+    std: HostArray
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), np.float32).reshape(-1))
+        if self.mean.shape != self.std.shape:
+            raise ValueError(
+                f"NormStats: mean has {self.mean.size} channels and std {self.std.size}; "
+                "give one of each per channel."
+            )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NormStats):
+            return NotImplemented
+        return np.array_equal(self.mean, other.mean) and np.array_equal(self.std, other.std)
+
+    def __hash__(self) -> int:
+        return hash((self.mean.tobytes(), self.std.tobytes()))
+
+    def __add__(self, other: NormStats) -> NormStats:
+        """Channels of `self` followed by channels of `other`."""
+        return NormStats(
+            np.concatenate([self.mean, other.mean]), np.concatenate([self.std, other.std])
+        )
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a model needs to know of the data before it is built.
+
+    `inputs` and `outputs` name the channels of `u` and `y`; `stats` holds the `NormStats` of each
+    batch key, from the training split alone; `dt` is the sampling time in seconds, None where it
+    is not known; `scalar_inputs` and `scalar_outputs` name the channels of `u_scalar` and
+    `y_scalar`.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    stats: Mapping[str, NormStats] = field(default_factory=dict)
+    dt: float | None = None
+    scalar_inputs: tuple[str, ...] = ()
+    scalar_outputs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("inputs", "outputs", "scalar_inputs", "scalar_outputs"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "stats", MappingProxyType(dict(self.stats)))
+        for key, names in self.names.items():
+            stats = self.stats.get(key)
+            if stats is not None and stats.mean.size != len(names):
+                raise ValueError(
+                    f"Signals: {key!r} names {len(names)} channels ({', '.join(names)}) and its "
+                    f"statistics have {stats.mean.size}; give one mean and std per channel."
+                )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A mapping proxy cannot be pickled, and a Signals crosses processes.
+        return (
+            Signals,
+            (
+                self.inputs,
+                self.outputs,
+                dict(self.stats),
+                self.dt,
+                self.scalar_inputs,
+                self.scalar_outputs,
+            ),
+        )
+
+    @property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Channel names by batch key, only for the keys that have channels."""
+        names = {
+            "u": self.inputs,
+            "y": self.outputs,
+            "u_scalar": self.scalar_inputs,
+            "y_scalar": self.scalar_outputs,
+        }
+        return {key: value for key, value in names.items() if value}
+
+    @property
+    def target(self) -> str:
+        """The batch key that a model's output is compared with: `y`, or `y_scalar` without one."""
+        return "y" if self.outputs else "y_scalar"

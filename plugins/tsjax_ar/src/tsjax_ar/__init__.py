@@ -1,0 +1,1 @@
+"""Autoregressive models: past outputs, measured or predicted, are inputs too."""

@@ -1,0 +1,1 @@
+"""Physics-informed models: known equations as a part of the loss."""

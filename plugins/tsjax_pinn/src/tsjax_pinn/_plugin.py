@@ -1,0 +1,21 @@
+"""What the plugin `pinn` registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tsjax_core.hookspecs import hookimpl
+from tsjax_core.protocols import ModelSpec
+
+
+@hookimpl
+def tsjax_models() -> Mapping[str, type[ModelSpec]]:
+    """Return the models of `pinn`."""
+    return {}
+
+
+@hookimpl
+def tsjax_losses() -> Mapping[str, Callable[..., Any]]:
+    """Return the losses of `pinn`."""
+    return {}

@@ -1,0 +1,1 @@
+"""Quaternions for attitude estimation: algebra, augmentation, losses, metrics and plots."""

@@ -1,0 +1,1 @@
+"""Spectral views of signals: the short-time Fourier transform and its plots."""

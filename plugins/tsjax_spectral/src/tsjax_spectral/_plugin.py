@@ -1,0 +1,21 @@
+"""What the plugin `spectral` registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tsjax_core.hookspecs import hookimpl
+from tsjax_core.protocols import BatchTransform
+
+
+@hookimpl
+def tsjax_transforms() -> Mapping[str, Callable[..., BatchTransform]]:
+    """Return the transforms of `spectral`."""
+    return {}
+
+
+@hookimpl
+def tsjax_plots() -> Mapping[str, Callable[..., Any]]:
+    """Return the plots of `spectral`."""
+    return {}

@@ -1,0 +1,1 @@
+"""Truncated backpropagation through time: training on long records, chunk by chunk."""

@@ -1,0 +1,20 @@
+"""What the plugin `tbptt` registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tsjax_core.hookspecs import hookimpl
+from tsjax_core.protocols import ModelSpec, Source
+
+
+@hookimpl
+def tsjax_models() -> Mapping[str, type[ModelSpec]]:
+    """Return the models of `tbptt`."""
+    return {}
+
+
+@hookimpl
+def tsjax_sources() -> Mapping[str, Callable[..., Source]]:
+    """Return the sources of `tbptt`."""
+    return {}

@@ -1,0 +1,14 @@
+"""What the plugin `tcn` registers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tsjax_core.hookspecs import hookimpl
+from tsjax_core.protocols import ModelSpec
+
+
+@hookimpl
+def tsjax_models() -> Mapping[str, type[ModelSpec]]:
+    """Return the models of `tcn`."""
+    return {}

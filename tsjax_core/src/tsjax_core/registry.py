@@ -188,7 +188,8 @@ def _unknown_name(kind: Kind, short: str, plugin: Plugin) -> UnknownNameError:
         hint = f" It is a {others[0]}: get_{others[0]}('{namespace}/{short}') returns it."
     return UnknownNameError(
         f"plugin {plugin} has no {kind} {short!r}.{hint}\n"
-        f"  {plural} in {namespace!r}: {', '.join(info.names(kind)) or 'none'}",
+        f"  {plural} in {namespace!r}: {', '.join(info.names(kind)) or 'none'}"
+        + ("" if info.offers else f"; it registers nothing in {plugin.target!r}"),
         namespace=namespace,
         name=f"{namespace}/{short}",
     )

@@ -18,8 +18,8 @@ from tsjax_core.errors import (
     ConfigError,
     DuplicateNamespaceError,
     PluginError,
-    UnknownNamespaceError,
     UnknownNameError,
+    UnknownNamespaceError,
 )
 from tsjax_core.hookspecs import HOOKS, KINDS, PROJECT, Kind
 from tsjax_core.plugin_loading import SHORT_NAME, Plugin, PluginInfo

@@ -25,7 +25,7 @@ def flaw(kind: Kind, component: object) -> str | None:
     if kind == "model":
         return _model_flaw(component)
     if not callable(component):
-        return f"It is a {type(component).__name__}; a {kind} is a class or a function."
+        return f"It is of type {type(component).__name__}; a {kind} is a class or a function."
     if isinstance(component, type):
         lacking = [m for m in _CLASS_MEMBERS.get(kind, ()) if not hasattr(component, m)]
         if lacking:
@@ -36,7 +36,7 @@ def flaw(kind: Kind, component: object) -> str | None:
 def _model_flaw(component: Any) -> str | None:
     if not isinstance(component, type):
         return (
-            f"It is a {type(component).__name__}; a model is registered as the class of its "
+            f"It is of type {type(component).__name__}; a model is registered as the class of its "
             "hyperparameters."
         )
     parameters = getattr(component, "__dataclass_params__", None)

@@ -171,7 +171,7 @@ class Plugin:
             options = manager.parse_hookimpl_opts(module, name)
             hook = (options and options.get("specname")) or name
             if hook not in HOOKS.values() and (options is not None or name.startswith("tsjax_")):
-                near = difflib.get_close_matches(hook, HOOKS.values(), n=1)
+                near = difflib.get_close_matches(hook, HOOKS.values(), n=1, cutoff=0.8)
                 raise self._broken(
                     f"defines {hook}(), which is not a hook",
                     (f"Did you mean {near[0]}()? " if near else "")

@@ -122,9 +122,12 @@ class Registry:
         for namespace, claims in self._claims.items():
             if len(claims) == 1 and (namespace == "core" or claims[0].is_loaded):
                 known += claims[0].info().names(kind)
-        wanted = name.rpartition("/")[2].lower()
         shorts = {qualified.partition("/")[2]: qualified for qualified in reversed(known)}
-        near = difflib.get_close_matches(wanted, shorts, n=1)
+        near = [
+            match
+            for part in reversed(name.lower().split("/"))
+            for match in difflib.get_close_matches(part, shorts, n=1)
+        ]
         return UnknownNameError(
             f"{name!r} is not the name of a {kind}: names look like 'core/gru', the namespace of "
             "a plugin and a name within it, in lower case."

@@ -1,0 +1,1 @@
+"""Losses and metrics, and how they combine."""

@@ -1,0 +1,1 @@
+"""Models of dynamic systems, and the parts that they are built from."""

@@ -1,0 +1,106 @@
+"""Linear ARX models by least squares: the baseline that a nonlinear model has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tsjax_core.errors import DataError
+from tsjax_core.types import HostArray
+
+
+@dataclass(frozen=True, eq=False)
+class ARX:
+    """y_t = sum_k A_k y_(t-k) + sum_k B_k u_(t-k) + c, with k from 1 to na and from 0 to nb - 1.
+
+    `a` is (na, n_y, n_y), `b` is (nb, n_u, n_y) and `c` is (n_y,), all in physical units.
+    """
+
+    a: HostArray
+    b: HostArray
+    c: HostArray
+
+    def simulate(self, u: HostArray) -> HostArray:
+        """Return the free run (time, n_y) for `u` (time, n_u): the model sees no measured output.
+
+        Before the first sample input and output are at rest at the model's equilibrium for u = 0.
+        """
+        n_a, n_y = self.a.shape[0], self.c.size
+        rest = np.linalg.lstsq(np.eye(n_y) - self.a.sum(0).T, self.c, rcond=None)[0]
+        driven = np.tile(self.c, (len(u), 1))
+        for k, b_k in enumerate(self.b):
+            driven[k:] += u[: len(u) - k] @ b_k
+        y = np.concatenate([np.tile(rest, (n_a, 1)), np.zeros((len(u), n_y))])
+        past = np.concatenate(list(self.a)) if n_a else np.zeros((0, n_y))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for t in range(len(u)):
+                y[n_a + t] = driven[t] + y[t : n_a + t][::-1].reshape(-1) @ past
+        return y[n_a:]
+
+
+def fit_arx(records: Sequence[tuple[HostArray, HostArray]], na: int, nb: int) -> ARX:
+    """Return the ARX model of least one-step-ahead squared error over all records.
+
+    Each record is (u, y), (time, n_u) and (time, n_y); no equation reaches across records. Source:
+    Ljung, System Identification (1999), section 4.2.
+
+    Raises:
+        DataError: No record is longer than the lags.
+    """
+    lags = max(na, nb - 1)
+    usable = [(np.asarray(u, float), np.asarray(y, float)) for u, y in records if len(u) > lags]
+    if not usable:
+        raise DataError(
+            f"an ARX model with na = {na} and nb = {nb} needs records of more than {lags} "
+            f"samples, and the longest has {max((len(u) for u, _ in records), default=0)}."
+        )
+    # Unit scales keep the normal equations well conditioned for any physical units.
+    u_scale, y_scale = (_scale([record[i] for record in usable]) for i in range(2))
+    rows, targets = [], []
+    for u, y in usable:
+        n = len(u)
+        past_y = [y[lags - k : n - k] / y_scale for k in range(1, na + 1)]
+        past_u = [u[lags - k : n - k] / u_scale for k in range(nb)]
+        rows.append(np.concatenate([*past_y, *past_u, np.ones((n - lags, 1))], axis=1))
+        targets.append(y[lags:] / y_scale)
+    theta = np.linalg.lstsq(np.concatenate(rows), np.concatenate(targets), rcond=None)[0]
+    n_u, n_y = len(u_scale), len(y_scale)
+    theta = theta * y_scale
+    a = theta[: na * n_y].reshape(na, n_y, n_y) / y_scale[:, None]
+    b = theta[na * n_y : -1].reshape(nb, n_u, n_y) / u_scale[:, None]
+    return ARX(a, b, theta[-1])
+
+
+def _scale(arrays: Sequence[HostArray]) -> HostArray:
+    """Return the standard deviation of each channel, 1 where it is constant."""
+    std = np.concatenate(arrays).std(0)
+    return np.where(std > 0.0, std, 1.0)
+
+
+def select_arx(
+    train: Sequence[tuple[HostArray, HostArray]],
+    valid: Sequence[tuple[HostArray, HostArray]],
+    orders: Sequence[int] = (1, 2, 3, 4, 6, 8, 12, 16),
+) -> ARX:
+    """Return the ARX model, na = nb - 1 = order, of least free-run error on `valid`.
+
+    Raises:
+        DataError: No order fits the records, or every model diverges in free run.
+    """
+    best: tuple[float, ARX] | None = None
+    for order in orders:
+        if order >= max(len(u) for u, _ in train):
+            continue
+        model = fit_arx(train, order, order + 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = sum(float(np.square(model.simulate(u) - y).sum()) for u, y in valid)
+        if np.isfinite(error) and (best is None or error < best[0]):
+            best = (error, model)
+    if best is None:
+        raise DataError(
+            "no ARX model is stable in free run on the validation records; "
+            "give other orders, or more data."
+        )
+    return best[1]

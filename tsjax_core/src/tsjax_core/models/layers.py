@@ -1,0 +1,117 @@
+"""Recurrent layers, and the pieces that recurrent models share."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from tsjax_core.models.recurrent_kernels import gru_scan, lstm_scan, rnn_scan, split_gates
+from tsjax_core.types import Array
+
+
+def uniform(key: Array, shape: tuple[int, ...], bound: float) -> Array:
+    """Draw from the uniform distribution over (-bound, bound)."""
+    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+
+
+def dropout_mask(key: Array, rate: float, shape: tuple[int, ...]) -> Array:
+    """Draw a mask that is 0 with probability `rate` and else 1 / (1 - rate)."""
+    return jax.random.bernoulli(key, 1.0 - rate, shape) / (1.0 - rate)
+
+
+def layer_norm(x: Array) -> Array:
+    """Return `x` with zero mean and unit variance over its last axis, without learned scale.
+
+    Source: Ba, Kiros and Hinton, Layer normalization (2016).
+    """
+    return (x - x.mean(-1, keepdims=True)) * jax.lax.rsqrt(x.var(-1, keepdims=True) + 1e-5)
+
+
+class _Layer(nnx.Module):
+    """Parameters of a cell, drawn uniformly from (-b, b) with b = 1 / sqrt(hidden_size).
+
+    With fan-in scaling instead, a single input channel would saturate the gates from the start.
+    """
+
+    n_gates: ClassVar[int]
+    state_parts: ClassVar[int] = 1
+
+    def __init__(self, n_in: int, hidden_size: int, *, rngs: nnx.Rngs) -> None:
+        width, bound = self.n_gates * hidden_size, hidden_size**-0.5
+        self.hidden_size = hidden_size
+        self.w_in = nnx.Param(uniform(rngs.params(), (n_in, width), bound))
+        self.w_rec = nnx.Param(uniform(rngs.params(), (hidden_size, width), bound))
+        self.b_in = nnx.Param(uniform(rngs.params(), (width,), bound))
+
+    def zero_state(self, batch_size: int) -> tuple[Array, ...]:
+        zeros = jnp.zeros((batch_size, self.hidden_size), self.w_rec[...].dtype)
+        return (zeros,) * self.state_parts
+
+    def _project(self, x: Array) -> tuple[Array, ...]:
+        kernels = split_gates(self.w_in[...], self.n_gates)
+        biases = split_gates(self.b_in[...], self.n_gates)
+        return tuple(x @ kernel + bias for kernel, bias in zip(kernels, biases, strict=True))
+
+
+class RNNLayer(_Layer):
+    """A layer of Elman cells."""
+
+    n_gates = 1
+
+    def __call__(
+        self, x: Array, state: tuple[Array, ...], w_rec: Array
+    ) -> tuple[Array, tuple[Array, ...]]:
+        states, last = rnn_scan(self._project(x), state[0], w_rec)
+        return states, (last,)
+
+
+class GRULayer(_Layer):
+    """A layer of gated recurrent units."""
+
+    n_gates = 3
+
+    def __init__(self, n_in: int, hidden_size: int, *, rngs: nnx.Rngs) -> None:
+        super().__init__(n_in, hidden_size, rngs=rngs)
+        self.b_rec_n = nnx.Param(uniform(rngs.params(), (hidden_size,), hidden_size**-0.5))
+
+    def __call__(
+        self, x: Array, state: tuple[Array, ...], w_rec: Array
+    ) -> tuple[Array, tuple[Array, ...]]:
+        states, last = gru_scan(self._project(x), state[0], w_rec, self.b_rec_n[...])
+        return states, (last,)
+
+
+class LSTMLayer(_Layer):
+    """A layer of long short-term memories; its state is (h, c)."""
+
+    n_gates = 4
+    state_parts = 2
+
+    def __call__(
+        self, x: Array, state: tuple[Array, ...], w_rec: Array
+    ) -> tuple[Array, tuple[Array, ...]]:
+        h, c = state
+        return lstm_scan(self._project(x), (h, c), w_rec)
+
+
+class Head(nnx.Module):
+    """Maps hidden states to outputs: hidden layers with leaky ReLU, then a linear layer."""
+
+    def __init__(self, n_in: int, n_out: int, hidden_layers: int, *, rngs: nnx.Rngs) -> None:
+        def linear(width: int) -> nnx.Linear:
+            def draw(key: Array, shape: tuple[int, ...], dtype: object = None) -> Array:
+                del dtype
+                return uniform(key, shape, n_in**-0.5)
+
+            return nnx.Linear(n_in, width, kernel_init=draw, bias_init=draw, rngs=rngs)
+
+        self.hidden = nnx.List([linear(n_in) for _ in range(hidden_layers)])
+        self.out = linear(n_out)
+
+    def __call__(self, x: Array) -> Array:
+        for layer in self.hidden:
+            x = jax.nn.leaky_relu(layer(x))
+        return self.out(x)

@@ -1,0 +1,1 @@
+"""Changes to a training batch before the model sees it."""

@@ -165,6 +165,17 @@ class SignalStore(Protocol):
 
 
 @runtime_checkable
+class WindowStore(SignalStore, Protocol):
+    """A store that reads many windows of one file in one call."""
+
+    def read_windows(
+        self, path: Path, signals: Sequence[str], starts: HostArray, win_sz: int
+    ) -> HostArray:
+        """Return the windows from `starts` on as float32, (len(starts), win_sz, len(signals))."""
+        ...
+
+
+@runtime_checkable
 class AttributeStore(SignalStore, Protocol):
     """A store whose files also carry scalars, one value per file."""
 

@@ -17,7 +17,10 @@ Array: TypeAlias = jax.Array
 HostArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 """A NumPy array, in host memory."""
 
-Batch: TypeAlias = Mapping[str, Array]
+AnyArray: TypeAlias = Array | HostArray
+"""An array on the device or in host memory."""
+
+Batch: TypeAlias = Mapping[str, AnyArray]
 """Samples stacked by key.
 
 `u` is (batch, time, n_u) and `y` is (batch, time, n_y). Files with scalar attributes add

@@ -8,7 +8,7 @@ from typing import Any
 
 from tsjax_core.errors import ConfigError
 from tsjax_core.signatures import LOSS_ARGUMENTS, declared, name_of
-from tsjax_core.types import Array, Batch
+from tsjax_core.types import AnyArray, Array, Batch
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,15 @@ class NamedTerm:
     wants: frozenset[str]
 
     def __call__(
-        self, pred: Array, target: Array, y_mean: Array, y_std: Array, given: Mapping[str, Any]
+        self,
+        pred: AnyArray,
+        target: AnyArray,
+        y_mean: AnyArray,
+        y_std: AnyArray,
+        given: Mapping[str, Any],
     ) -> Array:
         """Return the weighted value; `given` holds at least the arguments in `wants`."""
-        value = self.term(
-            pred, target, y_mean, y_std, **{name: given[name] for name in self.wants}
-        )
+        value = self.term(pred, target, y_mean, y_std, **{name: given[name] for name in self.wants})
         return self.weight * value
 
 
@@ -38,10 +41,10 @@ class ComposedLoss:
 
     def __call__(
         self,
-        pred: Array,
-        target: Array,
-        y_mean: Array,
-        y_std: Array,
+        pred: AnyArray,
+        target: AnyArray,
+        y_mean: AnyArray,
+        y_std: AnyArray,
         *,
         batch: Batch | None = None,
         model: Any = None,
@@ -98,7 +101,9 @@ def compose_losses(
             )
         inner = named_terms(loss)
         for term in inner:
-            label = term.name if name is None else name if len(inner) == 1 else f"{name}.{term.name}"
+            label = (
+                term.name if name is None else name if len(inner) == 1 else f"{name}.{term.name}"
+            )
             flat.append(NamedTerm(label, term.term, float(weight) * term.weight, term.wants))
     labels = [term.name for term in flat]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):

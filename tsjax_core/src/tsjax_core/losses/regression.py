@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import jax.numpy as jnp
 
-from tsjax_core.types import Array
+from tsjax_core.types import AnyArray, Array
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,59 +24,53 @@ def channelwise(metric: F) -> F:
     return metric
 
 
-def _over_samples(x: Array) -> tuple[int, ...]:
+def _over_samples(x: AnyArray) -> tuple[int, ...]:
     return tuple(range(x.ndim - 1))
 
 
 @channelwise
 def mse(
-    pred: Array, target: Array, y_mean: Array | None = None, y_std: Array | None = None
+    pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
 ) -> Array:
     """Mean squared error, in the squared unit of the outputs."""
-    del y_mean, y_std
     return jnp.mean(jnp.square(pred - target))
 
 
 @channelwise
 def mae(
-    pred: Array, target: Array, y_mean: Array | None = None, y_std: Array | None = None
+    pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
 ) -> Array:
     """Mean absolute error, in the unit of the outputs."""
-    del y_mean, y_std
     return jnp.mean(jnp.abs(pred - target))
 
 
-def normalized_mse(pred: Array, target: Array, y_mean: Array, y_std: Array) -> Array:
+def normalized_mse(pred: AnyArray, target: AnyArray, y_mean: AnyArray, y_std: AnyArray) -> Array:
     """Mean squared error of the outputs in units of their training standard deviation."""
-    del y_mean
     return jnp.mean(jnp.square((pred - target) / y_std))
 
 
-def normalized_mae(pred: Array, target: Array, y_mean: Array, y_std: Array) -> Array:
+def normalized_mae(pred: AnyArray, target: AnyArray, y_mean: AnyArray, y_std: AnyArray) -> Array:
     """Mean absolute error of the outputs in units of their training standard deviation."""
-    del y_mean
     return jnp.mean(jnp.abs((pred - target) / y_std))
 
 
 @channelwise
 def rmse(
-    pred: Array, target: Array, y_mean: Array | None = None, y_std: Array | None = None
+    pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
 ) -> Array:
     """Root mean squared error over all samples and channels, in the unit of the outputs."""
-    del y_mean, y_std
     return jnp.sqrt(jnp.mean(jnp.square(pred - target)))
 
 
 @channelwise
 def nrmse(
-    pred: Array, target: Array, y_mean: Array | None = None, y_std: Array | None = None
+    pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
 ) -> Array:
     """RMSE over the standard deviation of `target`, without unit; the mean over the channels.
 
     0 is a perfect simulation, 1 is no better than the mean of the measured output. It is infinite
     for a channel that is constant in `target`.
     """
-    del y_mean, y_std
     axes = _over_samples(target)
     error = jnp.sqrt(jnp.mean(jnp.square(pred - target), axes))
     return jnp.mean(error / jnp.std(target, axes))
@@ -84,7 +78,7 @@ def nrmse(
 
 @channelwise
 def fit_percent(
-    pred: Array, target: Array, y_mean: Array | None = None, y_std: Array | None = None
+    pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
 ) -> Array:
     """Fit of Ljung, System Identification (1999): 100 (1 - NRMSE), in percent."""
     return 100.0 * (1.0 - nrmse(pred, target, y_mean, y_std))
@@ -92,13 +86,12 @@ def fit_percent(
 
 @channelwise
 def vaf(
-    pred: Array, target: Array, y_mean: Array | None = None, y_std: Array | None = None
+    pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
 ) -> Array:
     """Variance accounted for: 100 (1 - var(target - pred) / var(target)), in percent.
 
     The mean over the channels. It does not see a constant offset. Source: Verhaegen and Verdult,
     Filtering and System Identification (2007).
     """
-    del y_mean, y_std
     axes = _over_samples(target)
     return jnp.mean(100.0 * (1.0 - jnp.var(target - pred, axes) / jnp.var(target, axes)))

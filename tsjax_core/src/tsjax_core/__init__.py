@@ -1,0 +1,93 @@
+"""Neural models of dynamic systems from measured signals, in JAX."""
+
+from importlib.metadata import version as _version
+
+from tsjax_core.data.csv import CSVStore
+from tsjax_core.data.hdf5 import HDF5Store
+from tsjax_core.data.pipeline import GrainPipeline, create_grain_dls
+from tsjax_core.data.resample import ResampledStore
+from tsjax_core.data.sources import FullSequenceSource, WindowedSource
+from tsjax_core.data.stats import compute_norm_stats
+from tsjax_core.errors import TsjaxError
+from tsjax_core.hookspecs import hookimpl
+from tsjax_core.inference import predict
+from tsjax_core.losses.compose import compose_losses
+from tsjax_core.losses.regression import (
+    fit_percent,
+    mae,
+    mse,
+    normalized_mae,
+    normalized_mse,
+    nrmse,
+    rmse,
+    vaf,
+)
+from tsjax_core.models.recurrent import GRU, LSTM, RNN
+from tsjax_core.registry import (
+    Registry,
+    get_loss,
+    get_metric,
+    get_model,
+    get_plot,
+    get_source,
+    get_store,
+    get_transform,
+    installed,
+    resolve,
+)
+from tsjax_core.training.factory import GRULearner, LSTMLearner, RNNLearner, make_learner
+from tsjax_core.training.learner import EpochResult, Learner
+from tsjax_core.training.saved import load_model
+from tsjax_core.types import Buffer, NormStats, Signals
+from tsjax_core.viz import plot_batch, plot_history, plot_results
+
+__version__ = _version("tsjax-core")
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Buffer",
+    "CSVStore",
+    "EpochResult",
+    "FullSequenceSource",
+    "GRULearner",
+    "GrainPipeline",
+    "HDF5Store",
+    "LSTMLearner",
+    "Learner",
+    "NormStats",
+    "RNNLearner",
+    "Registry",
+    "ResampledStore",
+    "Signals",
+    "TsjaxError",
+    "WindowedSource",
+    "compose_losses",
+    "compute_norm_stats",
+    "create_grain_dls",
+    "fit_percent",
+    "get_loss",
+    "get_metric",
+    "get_model",
+    "get_plot",
+    "get_source",
+    "get_store",
+    "get_transform",
+    "hookimpl",
+    "installed",
+    "load_model",
+    "mae",
+    "make_learner",
+    "mse",
+    "normalized_mae",
+    "normalized_mse",
+    "nrmse",
+    "plot_batch",
+    "plot_history",
+    "plot_results",
+    "predict",
+    "resolve",
+    "rmse",
+    "vaf",
+]

@@ -1,0 +1,54 @@
+"""Core's own components, registered as any plugin's are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tsjax_core.hookspecs import hookimpl
+
+
+@hookimpl
+def tsjax_models() -> Mapping[str, type]:
+    from tsjax_core.models.recurrent import GRU, LSTM, RNN
+
+    return {"rnn": RNN, "gru": GRU, "lstm": LSTM}
+
+
+@hookimpl
+def tsjax_losses() -> Mapping[str, Callable[..., Any]]:
+    from tsjax_core.losses import regression
+
+    names = ("normalized_mse", "normalized_mae", "mse", "mae")
+    return {name: getattr(regression, name) for name in names}
+
+
+@hookimpl
+def tsjax_metrics() -> Mapping[str, Callable[..., Any]]:
+    from tsjax_core.losses import regression
+
+    names = ("mse", "mae", "rmse", "nrmse", "fit_percent", "vaf")
+    return {name: getattr(regression, name) for name in names}
+
+
+@hookimpl
+def tsjax_sources() -> Mapping[str, Callable[..., Any]]:
+    from tsjax_core.data.sources import FullSequenceSource, WindowedSource
+
+    return {"windowed": WindowedSource, "full_sequence": FullSequenceSource}
+
+
+@hookimpl
+def tsjax_stores() -> Mapping[str, Callable[..., Any]]:
+    from tsjax_core.data.csv import CSVStore
+    from tsjax_core.data.hdf5 import HDF5Store
+    from tsjax_core.data.resample import ResampledStore
+
+    return {"hdf5": HDF5Store, "csv": CSVStore, "resampled": ResampledStore}
+
+
+@hookimpl
+def tsjax_plots() -> Mapping[str, Callable[..., Any]]:
+    from tsjax_core import viz
+
+    return {"batch": viz.plot_batch, "results": viz.plot_results, "history": viz.plot_history}

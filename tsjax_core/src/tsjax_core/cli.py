@@ -1,0 +1,206 @@
+"""The command `tsjax`.
+
+Exit status: 0 done, 1 the work failed, 2 the call or a configuration is wrong. A mistake of the
+user is told in a sentence and never by a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tsjax_core.errors import ConfigError, TsjaxError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Neural models of dynamic systems from measured signals.",
+)
+
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a training run.")]
+
+
+def main() -> None:
+    """Run the command line; the entry point of the script `tsjax`."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except TsjaxError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)  # noqa: T201
+
+
+def _console() -> Console:
+    # Without a terminal rich assumes 80 columns and would break long paths and numbers.
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False)
+
+
+def _keep_compiled_programs() -> None:
+    """Keep compiled programs between processes, so that a second start does not wait for them."""
+    import jax
+
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tsjax" / "xla"
+    settings: dict[str, str | int] = {
+        "jax_compilation_cache_dir": str(cache),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)  # type: ignore[no-untyped-call]  # jax leaves it untyped
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(help="Directory to write to. [default: ./tsjax-demo]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides data, parameters and training.")] = 0,
+) -> None:
+    """Identify a simulated nonlinear oscillator and compare with a linear model."""
+    _keep_compiled_programs()
+    from tsjax_core.demo import run_demo
+
+    run_demo(out, seed, _console())
+
+
+@app.command()
+def plugins() -> None:
+    """List the installed plugins, what they offer, and whether they work."""
+    from tsjax_core.registry import installed
+
+    table = Table("namespace", "distribution", "version", "offers", "status")
+    records = installed()
+    for info in records:
+        offers = ", ".join(f"{len(names)} {kind}s" for kind, names in info.offers.items() if names)
+        status = "ok" if info.status == "ok" else f"[red]{info.status}[/red]"
+        table.add_row(info.namespace, info.distribution, info.version, offers or "-", status)
+    _console().print(table)
+    if any(info.status != "ok" for info in records):
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_names(
+    kind: Annotated[str | None, typer.Argument(help="Only this kind, such as model.")] = None,
+) -> None:
+    """List the names of all installed components."""
+    from tsjax_core.config import summary_of
+    from tsjax_core.hookspecs import KINDS
+    from tsjax_core.registry import Registry
+
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(f"unknown kind {kind!r}; kinds are {', '.join(KINDS)}.", key="kind")
+    registry = Registry.installed()
+    table = Table("kind", "name", "what it is")
+    for each in KINDS:
+        if kind in (None, each):
+            for name in registry.names(each):
+                table.add_row(each, name, summary_of(registry.resolve(each, name)))
+    _console().print(table)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Name of a component, such as core/gru.")],
+) -> None:
+    """Show what a component is and its options with types, defaults and meanings."""
+    from tsjax_core.config import options_of, summary_of
+    from tsjax_core.hookspecs import KINDS
+    from tsjax_core.registry import Registry
+    from tsjax_core.signatures import is_loss_term
+
+    console = _console()
+    registry = Registry.installed()
+    # Resolving tells what is wrong with a name that no kind has.
+    kinds = [kind for kind in KINDS if name in registry.names(kind)] or ["model"]
+    for kind, component in ((kind, registry.resolve(kind, name)) for kind in kinds):
+        console.print(f"[bold]{name}[/bold], a {kind}: {summary_of(component)}")
+        if kind == "metric" or (kind == "loss" and is_loss_term(component)):
+            console.print("It has no options.")
+            continue
+        table = Table("option", "type", "default", "meaning")
+        for option in options_of(component):
+            default = "(required)" if option.default is None else option.default
+            table.add_row(option.name, option.type, default, option.doc)
+        console.print(table)
+
+
+@app.command()
+def train(
+    experiment: Annotated[Path, typer.Argument(help="Experiment as a TOML file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="New directory for the run. [default: runs/EXPERIMENT]")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a value: train.lr=1e-3."),
+    ] = None,
+) -> None:
+    """Train the model of an experiment and evaluate it on the test files."""
+    _keep_compiled_programs()
+    from tsjax_core.experiment import load_experiment
+    from tsjax_core.report import score_rows, score_table
+    from tsjax_core.run import free_directory, train
+
+    loaded = load_experiment(experiment, changes or [])
+    result = train(loaded, out or free_directory(Path("runs") / experiment.stem))
+    console = _console()
+    if result.interrupted:
+        console.print(f"interrupted after {len(result.learner.history)} epochs")
+    console.print(f"kept the model of epoch {result.kept.epoch + 1}")
+    console.print(score_table("test", score_rows(result.evaluation)))
+    console.print(f"run: {result.path}")
+    for figure in result.figures:
+        console.print(f"figure: {figure}")
+    if not result.figures:
+        console.print('no figures: install matplotlib with pip install "tsjax-core\\[viz]"')
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+) -> None:
+    """Evaluate the model of a run on a split of its data."""
+    _keep_compiled_programs()
+    from tsjax_core.report import score_rows, score_table
+    from tsjax_core.run import load_learner
+
+    evaluation = load_learner(run).evaluate(split)
+    _console().print(score_table(split, score_rows(evaluation)))
+
+
+@app.command()
+def predict(
+    run: RunPath,
+    data: Annotated[Path, typer.Argument(help="HDF5 or CSV file with the model's inputs.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New file for the outputs. [default: DATA_predicted, same format]"),
+    ] = None,
+) -> None:
+    """Simulate the model of a run on the inputs in a file."""
+    _keep_compiled_programs()
+    from tsjax_core.prediction import predict_file
+
+    written = predict_file(run, data, out)
+    _console().print(
+        f"wrote {', '.join(written.outputs)} ({written.samples} samples): {written.path}"
+    )

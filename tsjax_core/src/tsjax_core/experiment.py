@@ -1,0 +1,265 @@
+"""An experiment: data, model, loss and training, as a TOML file says them."""
+
+from __future__ import annotations
+
+import os
+import string
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tsjax_core.config import decode
+from tsjax_core.data.pipeline import GrainPipeline, create_grain_dls
+from tsjax_core.errors import ConfigError, PluginError
+from tsjax_core.losses.compose import compose_losses
+from tsjax_core.losses.regression import normalized_mae
+from tsjax_core.registry import get_loss, get_metric, get_model, get_transform
+from tsjax_core.signatures import is_loss_term
+from tsjax_core.training.learner import Learner
+from tsjax_core.types import Array
+
+SECTIONS = ("data", "model", "loss", "transform", "train")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The `[train]` table.
+
+    Args:
+        epochs: Passes over the training windows.
+        lr: Learning rate at its highest.
+        schedule: How the learning rate changes over the fit.
+        seed: Decides the initial parameters, the order of the data and all random draws.
+        n_skip: Samples at the start of every sequence that count in no loss and no metric.
+        metrics: Names of metrics, computed on the whole validation split after every epoch.
+        keep: Whether the saved model is that of the best validation loss or of the last epoch.
+    """
+
+    epochs: int = 20
+    lr: float = 3e-3
+    schedule: Literal["constant", "flat_cos"] = "flat_cos"
+    seed: int = 0
+    n_skip: int = 0
+    metrics: Sequence[str] = ("core/rmse", "core/fit_percent")
+    keep: Literal["best", "last"] = "best"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Decoded tables of an experiment file. Components are named, and resolved when built."""
+
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    loss: Sequence[Mapping[str, Any]] = ()
+    transform: Sequence[Mapping[str, Any]] = ()
+    train: TrainOptions = field(default_factory=TrainOptions)
+    file: Path | None = None
+
+    def build(self) -> Learner:
+        """Return the learner of this experiment, with its data checked and its model drawn.
+
+        Raises:
+            ConfigError: A table, an option or the name of a component is wrong.
+            DataError: The measured data cannot be used.
+        """
+        spec_class, options = self._component(get_model, self.model, "model")
+        spec = self._make(spec_class, options, "model")
+        loss = self._loss()
+        transforms = [
+            self._make(*self._component(get_transform, table, "transform"), "transform")
+            for table in self.transform
+        ]
+        if len(transforms) > 1:
+            raise ConfigError(
+                f"{self.file}: [transform] stands {len(transforms)} times; this version applies "
+                "one transform. Keep one.",
+                key="transform",
+                file=self.file,
+            )
+        metrics = [self._resolved(get_metric, name, "train.metrics") for name in self.train.metrics]
+        return Learner(
+            spec,
+            self.pipeline(),
+            loss,
+            metrics,
+            batch_transform=transforms[0] if transforms else None,
+            n_skip=self.train.n_skip,
+            seed=self.train.seed,
+        )
+
+    def pipeline(self) -> GrainPipeline:
+        """Return the data of this experiment."""
+        options = {"seed": self.train.seed, **self.data}
+        try:
+            return create_grain_dls(**options)
+        except ConfigError as error:
+            raise self._placed(error, "data") from error
+
+    def to_tables(self) -> dict[str, Any]:
+        """Return the experiment as TOML tables that describe it completely."""
+        train = {name: getattr(self.train, name) for name in self.train.__dataclass_fields__}
+        train["metrics"] = list(self.train.metrics)
+        tables: dict[str, Any] = {"data": dict(self.data), "model": dict(self.model)}
+        for name in ("loss", "transform"):
+            if getattr(self, name):
+                tables[name] = [dict(table) for table in getattr(self, name)]
+        plain: dict[str, Any] = _plain({**tables, "train": train})
+        return plain
+
+    def _loss(self) -> Callable[..., Array]:
+        pairs: dict[str, tuple[Callable[..., Array], float]] = {}
+        for table in self.loss:
+            name = str(table.get("name"))
+            options = dict(table)
+            weight = options.pop("weight", 1.0)
+            if isinstance(weight, bool) or not isinstance(weight, int | float):
+                raise self._error(f"weight: expected a number, got {weight!r}", "loss")
+            found, options = self._component(get_loss, options, "loss")
+            if not is_loss_term(found):
+                found = self._make(found, options, "loss")
+            elif options:
+                raise self._error(
+                    f"{name} takes no options, and got {', '.join(map(repr, options))}.", "loss"
+                )
+            label = name.partition("/")[2]
+            if label in pairs:
+                raise self._error(f"{name} stands twice; give one [[loss]] per loss.", "loss")
+            pairs[label] = (found, float(weight))
+        if not pairs:
+            return normalized_mae
+        return compose_losses(**pairs)
+
+    def _component(
+        self, get: Callable[[str], Any], table: Mapping[str, Any], where: str
+    ) -> tuple[Any, dict[str, Any]]:
+        options = dict(table)
+        name = options.pop("name", None)
+        if not isinstance(name, str):
+            raise self._error(
+                f"name: expected the name of a component, such as 'core/gru', got {name!r}", where
+            )
+        return self._resolved(get, name, f"{where}.name"), options
+
+    def _resolved(self, get: Callable[[str], Any], name: str, key: str) -> Any:
+        try:
+            return get(name)
+        except PluginError as error:
+            where, _, option = key.partition(".")
+            raise ConfigError(
+                f"{self._place(where)}{option}: {error}", key=key, file=self.file
+            ) from error
+
+    def _make(self, factory: Callable[..., Any], options: Mapping[str, Any], where: str) -> Any:
+        try:
+            return factory(**decode(factory, options, where=where, file=self.file))
+        except ConfigError as error:
+            raise self._placed(error, where) from error
+
+    def _placed(self, error: ConfigError, where: str) -> ConfigError:
+        """Return `error` with file and table in its text."""
+        if error.file is not None or self.file is None:
+            return error
+        key = f"{where}.{error.key}" if error.key else where
+        return ConfigError(f"{self._place(where)}{error}", key=key, file=self.file)
+
+    def _place(self, where: str) -> str:
+        return f"{self.file}: [{where}] " if self.file is not None else f"[{where}] "
+
+    def _error(self, text: str, where: str) -> ConfigError:
+        return ConfigError(f"{self._place(where)}{text}", key=where, file=self.file)
+
+
+def load_experiment(file: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Return the experiment in a TOML file; `overrides` are like `train.lr=1e-3`.
+
+    A relative `dataset` is taken from the folder of the file; `~` and `$VARIABLES` are expanded.
+
+    Raises:
+        ConfigError: The file cannot be read, or a table or option is unknown or of a wrong type.
+    """
+    file = Path(file)
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error}).", file=file) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: is not valid TOML: {error}.", file=file) from error
+    for override in overrides:
+        _apply_override(tables, override)
+    return parse_experiment(tables, file=file)
+
+
+def parse_experiment(tables: Mapping[str, Any], *, file: Path | None = None) -> Experiment:
+    """Return the experiment that `tables` say; see `load_experiment`."""
+    place = f"{file}: " if file is not None else ""
+    for name, table in tables.items():
+        if name not in SECTIONS:
+            raise ConfigError(
+                f"{place}unknown table [{name}]. Tables: {', '.join(SECTIONS)}.",
+                key=name,
+                file=file,
+            )
+        wanted = list if name in ("loss", "transform") else dict
+        if not isinstance(table, wanted):
+            form = f"[[{name}]]" if wanted is list else f"[{name}]"
+            raise ConfigError(f"{place}{name} is a table: write {form}.", key=name, file=file)
+    for name in ("data", "model"):
+        if name not in tables:
+            raise ConfigError(f"{place}the table [{name}] is missing.", key=name, file=file)
+    data = dict(tables["data"])
+    if isinstance(data.get("dataset"), str):
+        data["dataset"] = str(_expanded(data["dataset"], file))
+    return Experiment(
+        data=decode(create_grain_dls, data, where="data", file=file),
+        model=tables["model"],
+        loss=tables.get("loss", ()),
+        transform=tables.get("transform", ()),
+        train=TrainOptions(
+            **decode(TrainOptions, tables.get("train", {}), where="train", file=file)
+        ),
+        file=file,
+    )
+
+
+def _expanded(dataset: str, file: Path | None) -> Path:
+    try:
+        text = string.Template(dataset).substitute(os.environ)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(
+            f"{file}: [data] dataset = {dataset!r} names an environment variable that is not set "
+            f"({error}). Set it, or write the path.",
+            key="data.dataset",
+            file=file,
+        ) from error
+    path = Path(text).expanduser()
+    return path if file is None else file.parent / path
+
+
+def _apply_override(tables: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    section, _, option = key.strip().partition(".")
+    if not (equals and section and option):
+        raise ConfigError(
+            f"--set {override!r}: write SECTION.KEY=VALUE, such as train.lr=1e-3.", key=key
+        )
+    if not isinstance(tables.setdefault(section, {}), dict):
+        raise ConfigError(
+            f"--set {override!r}: [[{section}]] is a list of tables; edit the file instead.",
+            key=key,
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    tables[section][option] = value
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` in the types that TOML has; None has no form there and is left out."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,1 @@
+"""Training: the learner, its compiled steps, and what steers them."""

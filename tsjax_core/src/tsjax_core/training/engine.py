@@ -1,0 +1,228 @@
+"""The compiled steps of training and evaluation.
+
+A step is a pure function of arrays: the model is split once, its parameters, optimizer state and
+other mutable variables travel as a `TrainState` whose buffers are donated, and the model is merged
+again inside. Losses stay on the device; nothing here waits for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from tsjax_core.losses.compose import NamedTerm
+from tsjax_core.signatures import MODEL_ARGUMENTS, TRANSFORM_ARGUMENTS, declared
+from tsjax_core.training.optimizers import RateControlled
+from tsjax_core.types import Array, Batch, Buffer, HostArray
+
+
+class TrainState(NamedTuple):
+    """What a training step changes."""
+
+    params: Any
+    mutable: Any
+    opt_state: Any
+
+
+class Clock(NamedTuple):
+    """Where in the fit a step is; data, so that every step runs the same program.
+
+    `step` counts over the life of the learner and with `key` decides the random draws; `epoch` and
+    `progress` (0 to 1) count over one fit.
+    """
+
+    key: Any
+    step: Any
+    epoch: Any
+    progress: Any
+    lr: Any
+
+
+class Engine:
+    """Compiled training and evaluation of one model structure.
+
+    Args:
+        model: The model; only its structure is kept.
+        reads: Batch keys of the model's arguments.
+        target: Batch key of the measured output.
+        terms: The loss.
+        transform: The batch transform, or None.
+        n_skip: Samples at the start of each sequence that do not count.
+        y_mean: Mean of the training targets, (n_y,).
+        y_std: Their standard deviation, (n_y,).
+        optimizer: The optimizer.
+    """
+
+    def __init__(
+        self,
+        model: nnx.Module,
+        *,
+        reads: Sequence[str],
+        target: str,
+        terms: Sequence[NamedTerm],
+        transform: Callable[..., Mapping[str, Array]] | None,
+        n_skip: int,
+        y_mean: HostArray,
+        y_std: HostArray,
+        optimizer: RateControlled,
+    ) -> None:
+        self._graphdef, *_ = split_model(model)
+        self._reads = tuple(reads)
+        self._target = target
+        self._terms = tuple(terms)
+        self._n_skip = n_skip
+        self._y_stats = (jnp.asarray(y_mean), jnp.asarray(y_std))
+        self._optimizer = optimizer
+        self._model_wants_key = bool(
+            declared(
+                cast("Callable[..., Any]", model),
+                kind="model",
+                offered=MODEL_ARGUMENTS,
+                positional=len(self._reads),
+            )
+        )
+        self._wants_aux = any("aux" in term.wants for term in self._terms)
+        self._transform = transform
+        self._transform_wants = (
+            declared(transform, kind="transform", offered=TRANSFORM_ARGUMENTS, positional=1)
+            if transform is not None
+            else frozenset()
+        )
+        self.transforms_on_host = bool(getattr(transform, "changes_shape", False))
+
+        self.gather = jax.jit(_gather, static_argnames="win_sz")
+        self._step_batch = jax.jit(self._step, donate_argnums=0)
+        self._step_resident = jax.jit(
+            self._gather_and_step, donate_argnums=0, static_argnames="win_sz"
+        )
+        self.predict = jax.jit(self._predict)
+        self.batch_loss = jax.jit(self._batch_loss)
+
+    def init(self, model: nnx.Module) -> TrainState:
+        """Return a state of its own for `model`, with a fresh optimizer."""
+        _, params, _, mutable = split_model(model)
+        params, mutable = jax.tree.map(jnp.copy, (params, mutable))
+        return TrainState(params, mutable, self._optimizer.init(params))
+
+    def step_batch(
+        self, state: TrainState, buffers: Any, batch: Batch, clock: Clock
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """Train on one batch. Returns the new state and the loss terms, still on the device."""
+        if self.transforms_on_host:
+            batch = self._transformed(batch, clock)
+        new, terms = self._step_batch(state, buffers, batch, clock)
+        return new, terms
+
+    def step_resident(
+        self,
+        state: TrainState,
+        buffers: Any,
+        signals: Batch,
+        starts: HostArray,
+        files: HostArray,
+        clock: Clock,
+        *,
+        win_sz: int,
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """Train on the windows that begin at `starts` of signals kept on the device."""
+        if self.transforms_on_host:
+            batch = self.gather(signals, starts, files, win_sz=win_sz)
+            return self.step_batch(state, buffers, batch, clock)
+        new, terms = self._step_resident(
+            state, buffers, signals, starts, files, clock, win_sz=win_sz
+        )
+        return new, terms
+
+    def _gather_and_step(
+        self,
+        state: TrainState,
+        buffers: Any,
+        signals: Batch,
+        starts: Array,
+        files: Array,
+        clock: Clock,
+        *,
+        win_sz: int,
+    ) -> tuple[TrainState, dict[str, Array]]:
+        return self._step(state, buffers, _gather(signals, starts, files, win_sz=win_sz), clock)
+
+    def _step(
+        self, state: TrainState, buffers: Any, batch: Batch, clock: Clock
+    ) -> tuple[TrainState, dict[str, Array]]:
+        if self._transform is not None and not self.transforms_on_host:
+            batch = self._transformed(batch, clock)
+        key = self._key_at(clock, 1)
+
+        def loss(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
+            model = nnx.merge(self._graphdef, params, buffers, state.mutable)
+            values = self._evaluate_terms(model, batch, key)
+            *_, mutable = split_model(model)
+            return sum(values.values(), start=jnp.zeros(())), (values, lax.stop_gradient(mutable))
+
+        gradients, (values, mutable) = jax.grad(loss, has_aux=True)(state.params)
+        params, opt_state = self._optimizer.update(
+            gradients, state.opt_state, state.params, clock.lr
+        )
+        return TrainState(params, mutable, opt_state), values
+
+    def _evaluate_terms(self, model: Any, batch: Batch, key: Array | None) -> dict[str, Array]:
+        keys = (None, None) if key is None else jax.random.split(key)
+        inputs = [batch[name] for name in self._reads]
+        options = {"key": keys[0]} if self._model_wants_key and key is not None else {}
+        aux: Mapping[str, Array] = {}
+        if self._wants_aux:
+            pred, aux = model.call_with_aux(*inputs, **options)
+        else:
+            pred = model(*inputs, **options)
+        given = {"batch": batch, "model": model, "aux": aux, "key": keys[1]}
+        pred, target = self.scored(pred), self.scored(batch[self._target])
+        return {term.name: term(pred, target, *self._y_stats, given) for term in self._terms}
+
+    def scored(self, sequence: Any) -> Any:
+        """Return the samples of (batch, time, n) that count; scalars (batch, n) all count."""
+        return sequence[:, self._n_skip :] if sequence.ndim == 3 else sequence
+
+    def _transformed(self, batch: Batch, clock: Clock) -> Batch:
+        assert self._transform is not None
+        given = {
+            "key": self._key_at(clock, 0),
+            "progress": clock.progress,
+            "epoch": clock.epoch,
+        }
+        return self._transform(batch, **{name: given[name] for name in self._transform_wants})
+
+    @staticmethod
+    def _key_at(clock: Clock, use: int) -> Array:
+        return jax.random.fold_in(jax.random.fold_in(clock.key, clock.step), use)
+
+    def _predict(self, params: Any, buffers: Any, mutable: Any, inputs: Sequence[Array]) -> Array:
+        y: Array = nnx.merge(self._graphdef, params, buffers, mutable)(*inputs)
+        return y
+
+    def _batch_loss(
+        self, params: Any, buffers: Any, mutable: Any, batch: Batch
+    ) -> dict[str, Array]:
+        model = nnx.merge(self._graphdef, params, buffers, mutable)
+        return self._evaluate_terms(model, batch, None)
+
+
+def split_model(model: nnx.Module) -> tuple[Any, Any, Any, Any]:
+    """Return structure, parameters, buffers, and the variables that the model itself changes."""
+    parts: tuple[Any, Any, Any, Any] = nnx.split(model, nnx.Param, Buffer, ...)
+    return parts
+
+
+def _gather(signals: Batch, starts: Array, files: Array, *, win_sz: int) -> dict[str, Array]:
+    """Cut windows of `win_sz` samples out of joined signals, and look up their files' scalars."""
+
+    def windows(x: Array) -> Array:
+        return jax.vmap(lambda start: lax.dynamic_slice_in_dim(x, start, win_sz))(starts)
+
+    return {
+        name: x[files] if name.endswith("_scalar") else windows(x) for name, x in signals.items()
+    }

@@ -1,0 +1,407 @@
+"""The learner: a model, its data and its loss, trained epoch by epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from tsjax_core.errors import ConfigError, ModelError
+from tsjax_core.inference import predict
+from tsjax_core.losses.compose import named_terms
+from tsjax_core.losses.regression import normalized_mae
+from tsjax_core.protocols import AuxModel, ModelSpec, ResidentSource, StatefulModel
+from tsjax_core.signatures import declared, name_of
+from tsjax_core.training.engine import Clock, Engine, TrainState, split_model
+from tsjax_core.training.evaluation import (
+    Evaluation,
+    Scores,
+    compute_loss,
+    compute_scores,
+    record_batches,
+)
+from tsjax_core.training.optimizers import Optimizer, RateControlled
+from tsjax_core.training.progress import follow
+from tsjax_core.training.schedules import Schedule, constant, flat_cos
+from tsjax_core.types import Array, Batch, HostArray
+
+if TYPE_CHECKING:
+    from tsjax_core.data.pipeline import GrainPipeline
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch gave.
+
+    `train_loss` is the mean over the epoch's steps, and `terms` that of each named loss term;
+    `valid_loss` and `metrics` are computed on the whole validation split after the epoch.
+    """
+
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    terms: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Learner:
+    """Trains a model on a pipeline.
+
+    After every epoch `model` holds the trained parameters; an interrupted epoch leaves those of
+    the epoch before it. The seed and the data decide every number.
+
+    Args:
+        model: A specification, which the learner builds for the pipeline's signals, or a model.
+        pipeline: The data.
+        loss: A loss term, or several of them through `compose_losses`.
+        metrics: Computed on the whole validation split after every epoch.
+        optimizer: An optax transformation, or a function of `learning_rate` such as `optax.adam`
+            (the default), whose rate then comes from the fit.
+        batch_transform: Changes each training batch; validation never sees it.
+        n_skip: Samples at the start of every sequence that count in no loss and no metric, while
+            the model's state settles.
+        seed: Decides the initial parameters and all random draws of the training.
+        reads: Batch keys that `model` takes, where it is a model and not a specification.
+
+    Raises:
+        SignatureError: A loss, metric, transform or model asks for what tsjax does not give.
+        ModelError: The model's output does not have the shape of the targets.
+        ConfigError: `n_skip` leaves nothing to learn from.
+    """
+
+    def __init__(
+        self,
+        model: ModelSpec | nnx.Module,
+        pipeline: GrainPipeline,
+        loss: Callable[..., Array] = normalized_mae,
+        metrics: Sequence[Callable[..., Array]] = (),
+        optimizer: Optimizer | None = None,
+        batch_transform: Callable[..., Mapping[str, Array]] | None = None,
+        n_skip: int = 0,
+        seed: int = 0,
+        *,
+        reads: Sequence[str] = ("u",),
+    ) -> None:
+        self.pipeline = pipeline
+        self.signals = pipeline.signals
+        self.n_skip = n_skip
+        self.seed = seed
+        self.metrics = tuple(metrics)
+        self.history: list[EpochResult] = []
+        self.progress = 0.0
+        """Share of the current fit that is done, 0 to 1."""
+
+        self.spec: ModelSpec | None
+        if isinstance(model, nnx.Module):
+            self.spec, self.model, self.reads = None, model, tuple(reads)
+        else:
+            self.spec, self.reads = model, tuple(model.reads)
+            built = model.build(self.signals, rngs=nnx.Rngs(seed))
+            if not isinstance(built, nnx.Module):
+                raise ModelError(
+                    f"{name_of(model)}.build returned {type(built).__name__}; "
+                    "a model is a flax.nnx.Module."
+                )
+            self.model = built
+        self._terms = named_terms(loss)
+        for metric in self.metrics:
+            declared(metric, kind="metric", offered=frozenset(), positional=4)
+        self._check_names()
+        self._check_data()
+
+        stats = self.signals.stats[self.signals.target]
+        self._y_stats = (stats.mean, stats.std)
+        self._optimizer = RateControlled(optimizer)
+        self._engine = Engine(
+            self.model,
+            reads=self.reads,
+            target=self.signals.target,
+            terms=self._terms,
+            transform=batch_transform,
+            n_skip=n_skip,
+            y_mean=stats.mean,
+            y_std=stats.std,
+            optimizer=self._optimizer,
+        )
+        self._check_output()
+        # Apart from the key that drew the parameters, so that no draw of the training repeats it.
+        self._key = jax.random.fold_in(jax.random.key(seed), 1)
+        self._steps = 0
+        self._epochs_done = 0
+        self._signals_on_device: Batch | None = None
+
+    def fit_iter(
+        self, n_epochs: int, lr: float | None = None, schedule: Schedule | None = None
+    ) -> Iterator[EpochResult]:
+        """Train for `n_epochs`, yielding after each; stop early by leaving the loop.
+
+        The optimizer starts afresh with every fit. `lr` is 3e-3 unless given, times the factor of
+        `schedule`, which is constant unless given.
+
+        Raises:
+            ConfigError: `n_epochs` or `lr` is not positive, or the optimizer has its own rate.
+        """
+        if n_epochs < 1:
+            raise ConfigError(f"n_epochs = {n_epochs}; train for at least 1 epoch.", key="epochs")
+        rate = self._optimizer.check_rate(lr)
+        n_steps = self.pipeline.steps_per_epoch * n_epochs
+        progress = np.arange(n_steps, dtype=np.float32) / n_steps
+        rates = (rate * (schedule or constant())(progress)).astype(np.float32)
+        if rates.shape != progress.shape:
+            raise ConfigError(
+                f"schedule {name_of(schedule or constant)!r} returned shape {rates.shape} for "
+                f"progress of shape {progress.shape}; return one factor per value.",
+                key="schedule",
+            )
+        return self._epochs(n_epochs, progress, rates)
+
+    def fit(
+        self,
+        n_epochs: int,
+        lr: float | None = None,
+        schedule: Schedule | None = None,
+        *,
+        show_progress: bool = True,
+    ) -> list[EpochResult]:
+        """Train for `n_epochs` at a constant learning rate, or as `schedule` says."""
+        results = self.fit_iter(n_epochs, lr, schedule)
+        return list(follow(results, self, n_epochs) if show_progress else results)
+
+    def fit_flat_cos(
+        self,
+        n_epochs: int,
+        lr: float | None = None,
+        pct_start: float = 0.75,
+        *,
+        show_progress: bool = True,
+    ) -> list[EpochResult]:
+        """Train with `lr` for the share `pct_start` of the fit, then anneal it to 0."""
+        return self.fit(n_epochs, lr, flat_cos(pct_start), show_progress=show_progress)
+
+    def evaluate(self, split: str = "valid") -> Evaluation:
+        """Return loss and metrics on the whole of `split`: train, valid or test.
+
+        Sequences start from the model's initial state and their first `n_skip` samples do not
+        count. For splits of whole files the result has the scores of each file too.
+        """
+        pairs, paths = self.simulate_split(split)
+        outputs = self.signals.names[self.signals.target]
+        total = compute_scores(self.metrics, pairs, self._y_stats, outputs)
+        files: dict[str, Scores] = {
+            path: compute_scores(self.metrics, [pair], self._y_stats, outputs)
+            for path, pair in zip(paths, pairs, strict=False)
+        }
+        return Evaluation(total.metrics, total.channels, split, self._loss_of(split, pairs), files)
+
+    def simulate_split(self, split: str) -> tuple[list[tuple[HostArray, HostArray]], list[str]]:
+        """Return simulated and measured outputs of `split`, and the names of its files.
+
+        Each pair is (batch, time, n_y) in raw units without the first `n_skip` samples: one pair
+        per file for splits of whole files, else one per batch of windows and no names.
+        """
+        _, params, buffers, mutable = split_model(self.model)
+        target = self.signals.target
+        pending: list[tuple[Array, HostArray, list[int]]] = []
+        for lengths, batch in self._eval_batches(split):
+            inputs = [batch[name] for name in self.reads]
+            pred = self._engine.predict(params, buffers, mutable, inputs)
+            pending.append((pred, np.asarray(batch[target]), lengths))
+        pairs: list[tuple[HostArray, HostArray]] = []
+        paths = self.pipeline.file_names(split)
+        for pred, measured, lengths in pending:
+            predicted = np.asarray(pred)
+            if not paths:
+                kept = slice(0, len(lengths))
+                pairs.append((predicted[kept], measured[kept]))
+                continue
+            for row, length in enumerate(lengths):
+                one = [x[row : row + 1] for x in (predicted, measured)]
+                if predicted.ndim == 3:
+                    one = [x[:, :length] for x in one]
+                pairs.append((one[0], one[1]))
+        return [(self._engine.scored(p), self._engine.scored(t)) for p, t in pairs], paths
+
+    def predict(self, u: Any, *further: Any) -> HostArray:
+        """Return the model's outputs for `u`, in raw units; see `tsjax_core.predict`."""
+        return predict(self.model, u, *further)
+
+    def save(self, path: str | Path) -> Path:
+        """Save the model in the directory `path`, for `load_model`, and return the path.
+
+        An earlier model there is replaced as a whole.
+
+        Raises:
+            SavedModelError: The model was given ready-made or its specification belongs to no
+                installed plugin, or `path` holds something other than a saved model.
+        """
+        from tsjax_core.training.saved import save_model
+
+        return save_model(self.model, self.spec, self.signals, Path(path))
+
+    def _epochs(
+        self, n_epochs: int, progress: HostArray, rates: HostArray
+    ) -> Iterator[EpochResult]:
+        opt_state = self._engine.init(self.model).opt_state
+        per_epoch = self.pipeline.steps_per_epoch
+        for epoch in range(n_epochs):
+            begin = time.perf_counter()
+            done = slice(epoch * per_epoch, (epoch + 1) * per_epoch)
+            state, terms = self._train_epoch(epoch, opt_state, progress[done], rates[done])
+            opt_state = state.opt_state
+            nnx.update(self.model, state.params, state.mutable)
+            self._epochs_done += 1
+            pairs, _ = self.simulate_split("valid")
+            outputs = self.signals.names[self.signals.target]
+            result = EpochResult(
+                epoch=epoch,
+                train_loss=sum(terms.values()),
+                valid_loss=self._loss_of("valid", pairs),
+                metrics=compute_scores(self.metrics, pairs, self._y_stats, outputs).metrics,
+                terms=terms,
+                seconds=time.perf_counter() - begin,
+            )
+            self.progress = (epoch + 1) / n_epochs
+            self.history.append(result)
+            yield result
+
+    def _train_epoch(
+        self, epoch: int, opt_state: Any, progress: HostArray, rates: HostArray
+    ) -> tuple[TrainState, dict[str, float]]:
+        _, params, buffers, mutable = split_model(self.model)
+        # The step donates its state, and the model must outlive an interrupted epoch.
+        params, mutable = jax.tree.map(jnp.copy, (params, mutable))
+        state = TrainState(params, mutable, opt_state)
+        values: list[dict[str, Array]] = []
+        resident = self.pipeline.resident
+        source = self.pipeline.train
+        steps: Iterator[Any]
+        if resident:
+            assert isinstance(source, ResidentSource)
+            steps = map(source.locate, self.pipeline.batch_indices(self._epochs_done))
+            signals = self._resident_signals(source)
+        else:
+            steps = self.pipeline.train_batches(self._epochs_done)
+        for part, rate, step in zip(progress, rates, steps, strict=True):
+            self.progress = float(part)
+            clock = Clock(self._key, np.int32(self._steps), np.int32(epoch), part, rate)
+            if resident:
+                starts, files = step
+                state, terms = self._engine.step_resident(
+                    state, buffers, signals, starts, files, clock, win_sz=source.win_sz
+                )
+            else:
+                state, terms = self._engine.step_batch(state, buffers, step, clock)
+            values.append(terms)
+            self._steps += 1
+        fetched: list[dict[str, Any]] = jax.device_get(values)
+        means = {
+            term.name: float(np.mean([value[term.name] for value in fetched], dtype=np.float64))
+            for term in self._terms
+        }
+        return state, means
+
+    def _resident_signals(self, source: ResidentSource) -> Batch:
+        if self._signals_on_device is None:
+            self._signals_on_device = jax.device_put(source.read_resident())
+        return self._signals_on_device
+
+    def _eval_batches(self, split: str) -> Iterator[tuple[list[int], Batch]]:
+        """Yield the true lengths of the rows that count, and the batch."""
+        source = self.pipeline.split(split)
+        if self.pipeline.file_names(split):
+            pad = isinstance(self.model, StatefulModel) and self.signals.target == "y"
+            for _, lengths, sample in record_batches(source, bs=self.pipeline.bs, pad=pad):
+                yield lengths, sample
+            return
+        bs = min(self.pipeline.bs, len(source))
+        for start in range(0, len(source), bs):
+            indices = np.arange(start, min(start + bs, len(source)))
+            # A last batch of another size would be compiled for itself; fill it and cut it off.
+            full = np.resize(indices, bs)
+            yield [0] * len(indices), source.read_batch(full)
+
+    def _loss_of(self, split: str, pairs: list[tuple[HostArray, HostArray]]) -> float:
+        plain = [term for term in self._terms if not term.wants]
+        if plain:
+            return compute_loss(plain, pairs, self._y_stats)
+        _, params, buffers, mutable = split_model(self.model)
+        total = weight = 0.0
+        for lengths, batch in self._eval_batches(split):
+            terms = self._engine.batch_loss(params, buffers, mutable, batch)
+            total += len(lengths) * float(sum(terms.values()))
+            weight += len(lengths)
+        return total / weight
+
+    def _check_names(self) -> None:
+        names = [name_of(metric) for metric in self.metrics]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ConfigError(
+                f"two metrics are named {', '.join(map(repr, twice))}; the history needs one name "
+                "for each. Wrap one in a function with a name of its own.",
+                key="metrics",
+            )
+        if any("aux" in term.wants for term in self._terms) and not isinstance(
+            self.model, AuxModel
+        ):
+            wanting = ", ".join(term.name for term in self._terms if "aux" in term.wants)
+            raise ModelError(
+                f"the loss {wanting} declares 'aux', and {name_of(self.model)} has no "
+                "call_with_aux that returns (output, named intermediate values)."
+            )
+
+    def _check_data(self) -> None:
+        names = self.signals.names
+        if missing := [key for key in self.reads if key not in names]:
+            raise ModelError(
+                f"{name_of(self.spec or self.model)} reads {', '.join(missing)}, and the data have "
+                f"{', '.join(names)}. Name the signals in create_grain_dls."
+            )
+        if "u_scalar" in names and "u_scalar" not in self.reads:
+            raise ModelError(
+                f"the data have scalar inputs ({', '.join(self.signals.scalar_inputs)}), and "
+                f"{name_of(self.spec or self.model)} reads only {', '.join(self.reads)}. Use a "
+                "model that reads 'u_scalar' (scalar_inputs = true for the core models), or leave "
+                "u_scalars out."
+            )
+        if not 0 <= self.n_skip < self.pipeline.win_sz:
+            raise ConfigError(
+                f"n_skip = {self.n_skip} must be 0 or more and below win_sz = "
+                f"{self.pipeline.win_sz}, or no sample of a window counts.",
+                key="n_skip",
+            )
+        for split in ("valid", "test"):
+            for name, length in self.pipeline.file_lengths(split).items():
+                if length <= self.n_skip:
+                    raise ConfigError(
+                        f"n_skip = {self.n_skip} leaves nothing of {name}, which has {length} "
+                        "samples; choose it below the shortest file.",
+                        key="n_skip",
+                    )
+
+    def _check_output(self) -> None:
+        names, target = self.signals.names, self.signals.target
+        bs, win_sz = 2, self.pipeline.win_sz
+
+        def shape(key: str) -> tuple[int, ...]:
+            return (
+                (bs, len(names[key])) if key.endswith("_scalar") else (bs, win_sz, len(names[key]))
+            )
+
+        _, params, buffers, mutable = split_model(self.model)
+        inputs = [jnp.zeros(shape(key), np.float32) for key in self.reads]
+        got = jax.eval_shape(self._engine.predict, params, buffers, mutable, inputs)
+        expected = shape(target)
+        if got.shape != expected:
+            raise ModelError(
+                f"{name_of(self.spec or self.model)} returns shape {got.shape} for a batch of {bs} "
+                f"windows of {win_sz} samples; the targets "
+                f"({', '.join(names[target])}) have {expected}."
+            )

@@ -1,0 +1,71 @@
+"""What the learner needs of an optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax.numpy as jnp
+import optax
+
+from tsjax_core.errors import ConfigError
+from tsjax_core.types import Array
+
+Optimizer: TypeAlias = optax.GradientTransformation | Callable[..., optax.GradientTransformation]
+"""An optax transformation, or a function such as `optax.adam` that takes `learning_rate`."""
+
+DEFAULT_LR = 3e-3
+
+
+class RateControlled:
+    """An optimizer whose learning rate is an argument of each update.
+
+    The rate is data and not part of the compiled step, so that fits with other rates and
+    schedules reuse the step. A ready-made `optax.GradientTransformation` has its own rate.
+    """
+
+    def __init__(self, optimizer: Optimizer | None) -> None:
+        optimizer = optax.adam if optimizer is None else optimizer
+        self.fixed = isinstance(optimizer, optax.GradientTransformation)
+        if isinstance(optimizer, optax.GradientTransformation):
+            self._transform = optimizer
+        else:
+            try:
+                self._transform = optax.inject_hyperparams(optimizer)(learning_rate=DEFAULT_LR)
+            except TypeError as error:
+                raise ConfigError(
+                    f"optimizer {optimizer!r} does not take learning_rate alone: {error}. Give a "
+                    "function of learning_rate such as optax.adam, or a ready optax "
+                    "transformation such as optax.chain(optax.clip(1.0), optax.adam(1e-3)).",
+                    key="optimizer",
+                ) from error
+
+    def check_rate(self, lr: float | None) -> float:
+        """Return the learning rate to use.
+
+        Raises:
+            ConfigError: The rate is not positive, or is given beside an optimizer that has one.
+        """
+        if self.fixed and lr is not None:
+            raise ConfigError(
+                f"lr = {lr} was given, and the learner's optimizer is an optax transformation "
+                "with a rate of its own. Leave lr out, or give the learner a function of the "
+                "rate, such as optimizer=lambda learning_rate: optax.adamw(learning_rate).",
+                key="lr",
+            )
+        lr = DEFAULT_LR if lr is None else lr
+        if not 0.0 < lr < float("inf"):
+            raise ConfigError(f"lr = {lr} is not a positive number.", key="lr")
+        return lr
+
+    def init(self, params: Any) -> Any:
+        """Return the optimizer's state before the first update."""
+        return self._transform.init(params)
+
+    def update(self, gradients: Any, state: Any, params: Any, lr: Array) -> tuple[Any, Any]:
+        """Return the updated parameters and state."""
+        if not self.fixed:
+            rate = jnp.asarray(lr, state.hyperparams["learning_rate"].dtype)
+            state = state._replace(hyperparams={**state.hyperparams, "learning_rate": rate})
+        updates, state = self._transform.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state

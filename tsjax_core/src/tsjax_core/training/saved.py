@@ -1,0 +1,221 @@
+"""Saved models: a directory with `model.json` and the parameters.
+
+`model.json` holds the component's name and options, the distribution and version that provide it,
+and the signals with their statistics; the parameters are an Orbax checkpoint. Loading resolves the
+name, so that a missing plugin is told with what to install.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from tsjax_core.config import decode
+from tsjax_core.errors import ConfigError, SavedModelError
+from tsjax_core.protocols import ModelSpec
+from tsjax_core.registry import get_model, installed, qualified_name
+from tsjax_core.types import NormStats, Signals
+
+FORMAT = 1
+DESCRIPTION = "model.json"
+PARAMETERS = "parameters"
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model read from disk, with what it was built from."""
+
+    model: nnx.Module
+    name: str
+    spec: ModelSpec
+    signals: Signals
+
+
+def save_model(model: nnx.Module, spec: ModelSpec | None, signals: Signals, path: Path) -> Path:
+    """Write `model` to the directory `path`, replacing an earlier saved model as a whole.
+
+    Raises:
+        SavedModelError: There is no specification, no installed plugin offers it, or `path` holds
+            something else.
+    """
+    if spec is None:
+        raise SavedModelError(
+            f"cannot save {type(model).__name__} to {path}: the learner was given a ready-made "
+            "model, and loading needs a specification to rebuild it from. Give the learner the "
+            "specification instead.",
+            path=path,
+        )
+    name = qualified_name("model", type(spec))
+    if name is None:
+        raise SavedModelError(
+            f"cannot save {type(spec).__name__} to {path}: no installed plugin registers it, so "
+            "it could not be found again. Register it through the hook tsjax_models of a plugin.",
+            path=path,
+        )
+    if (
+        path.exists()
+        and not (path / DESCRIPTION).is_file()
+        and (not path.is_dir() or any(path.iterdir()))
+    ):
+        raise SavedModelError(
+            f"cannot save to {path}: it exists and holds something other than a saved model. "
+            "Choose another directory.",
+            path=path,
+        )
+    plugin = next(info for info in installed() if info.namespace == name.partition("/")[0])
+    description = {
+        "format": FORMAT,
+        "name": name,
+        "options": asdict(spec),  # type: ignore[call-overload]  # the registry takes dataclasses
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "signals": _signals_to_json(signals),
+    }
+    with replaced_directory(path) as fresh:
+        text = json.dumps(description, indent=2)
+        (fresh / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        _write_arrays(fresh / PARAMETERS, nnx.to_pure_dict(nnx.state(model)))
+    return path
+
+
+def load_model(path: str | Path) -> nnx.Module:
+    """Return the model saved in the directory `path`.
+
+    Raises:
+        SavedModelError: There is no saved model, or its files are damaged or do not fit.
+        PluginError: The plugin that provides the model is missing or broken.
+    """
+    return load_saved(path).model
+
+
+def load_saved(path: str | Path) -> SavedModel:
+    """Return the model saved in the directory `path`, with its specification and signals."""
+    path = Path(path)
+    file = path / DESCRIPTION
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+        name, options = description["name"], description["options"]
+        signals = _signals_from_json(description["signals"])
+        known = description["format"] == FORMAT
+    except FileNotFoundError as error:
+        raise SavedModelError(
+            f"{path} holds no saved model: there is no {DESCRIPTION}. Give the directory that "
+            "learner.save wrote, or RUN/model of a training run.",
+            path=path,
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SavedModelError(
+            f"{file} is damaged ({type(error).__name__}: {error}); save the model again.",
+            path=path,
+        ) from error
+    if not known:
+        raise SavedModelError(
+            f"{file} has format {description['format']!r}, and this version of tsjax-core reads "
+            f"format {FORMAT}. Install the version that wrote it, or a newer one.",
+            path=path,
+        )
+    spec_class = get_model(name)
+    try:
+        spec: ModelSpec = spec_class(**decode(spec_class, options, where="options", file=file))
+    except ConfigError as error:
+        raise SavedModelError(
+            f"{error}\n  {name} was saved by {description['distribution']} "
+            f"{description['version']}; install that version to load it.",
+            path=path,
+        ) from error
+    model = spec.build(signals, rngs=nnx.Rngs(0))
+    if not isinstance(model, nnx.Module):
+        raise SavedModelError(
+            f"{name} builds {type(model).__name__}, which is no flax.nnx.Module.", path=path
+        )
+    state = nnx.state(model)
+    expected = nnx.to_pure_dict(state)
+    nnx.replace_by_pure_dict(state, _read_arrays(path / PARAMETERS, expected))
+    nnx.update(model, state)
+    return SavedModel(model, name, spec, signals)
+
+
+@contextmanager
+def replaced_directory(path: Path) -> Iterator[Path]:
+    """Give an empty directory that takes the place of `path` when the block ends without error.
+
+    Until then `path` is untouched, and an error leaves nothing behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        fresh.chmod(0o755)
+        yield fresh
+        if path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+            path.rename(old / "old")
+            fresh.rename(path)
+            shutil.rmtree(old)
+        else:
+            fresh.rename(path)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _write_arrays(path: Path, tree: Mapping[str, Any]) -> None:
+    import orbax.checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(path.absolute(), tree)
+
+
+def _read_arrays(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
+    import orbax.checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as checkpointer:
+        try:
+            metadata = checkpointer.metadata(path.absolute()).item_metadata
+            stored = {jax.tree_util.keystr(k): tuple(v.shape) for k, v in _leaves(metadata.tree)}
+            wanted = {jax.tree_util.keystr(k): np.shape(v) for k, v in _leaves(expected)}
+            if stored != wanted:
+                differing = sorted(set(stored.items()) ^ set(wanted.items()))
+                raise ValueError(  # noqa: TRY301 - told to the user below, as any damage is
+                    "it does not hold the arrays that the model's options ask for: "
+                    + ", ".join(f"{key} {shape}" for key, shape in differing[:4])
+                )
+            restored: dict[str, Any] = checkpointer.restore(path.absolute(), expected)
+        except Exception as error:
+            raise SavedModelError(
+                f"the parameters in {path} cannot be read ({type(error).__name__}: {error}); "
+                "save the model again.",
+                path=path.parent,
+            ) from error
+    return restored
+
+
+def _leaves(tree: Any) -> list[tuple[Any, Any]]:
+    return jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
+
+
+def _signals_to_json(signals: Signals) -> dict[str, Any]:
+    return {
+        field.name: list(getattr(signals, field.name))
+        for field in fields(signals)
+        if field.name not in {"stats", "dt"}
+    } | {
+        "dt": signals.dt,
+        "stats": {
+            key: {"mean": stats.mean.tolist(), "std": stats.std.tolist()}
+            for key, stats in signals.stats.items()
+        },
+    }
+
+
+def _signals_from_json(data: Mapping[str, Any]) -> Signals:
+    stats = {key: NormStats(**value) for key, value in data["stats"].items()}
+    return Signals(**{**data, "stats": stats})

@@ -1,0 +1,127 @@
+"""Figures of batches, of results, and of a training's history.
+
+All functions return a `matplotlib.figure.Figure` that belongs to no window, so that they work
+without a screen. They need matplotlib: `pip install "tsjax-core[viz]"`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tsjax_core.types import Array, Batch, HostArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from tsjax_core.training.learner import EpochResult
+
+WIDTH = 10.0
+"""Inches; 1000 pixels at the resolution of `DPI`."""
+
+DPI = 100
+MOST_SAMPLES = 4
+
+
+def _figure(n_rows: int, n_cols: int = 1, height: float = 2.2) -> tuple[Figure, HostArray]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height * n_rows + 0.6), dpi=DPI, layout="constrained")
+    return figure, figure.subplots(n_rows, n_cols, sharex=True, squeeze=False)
+
+
+def _time(n: int, dt: float | None, start: int = 0) -> tuple[HostArray, str]:
+    index = np.arange(start, start + n)
+    return (index, "sample") if dt is None else (index * dt, "time in s")
+
+
+def plot_batch(
+    batch: Batch,
+    *,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    dt: float | None = None,
+) -> Figure:
+    """Plot the first samples of `batch`, inputs over outputs, one column per sample.
+
+    `inputs` and `outputs` name the channels and `dt` is the sampling time in s.
+    """
+    u, y = np.asarray(batch["u"]), batch.get("y")
+    n_cols = min(MOST_SAMPLES, len(u))
+    figure, axes = _figure(2 if y is not None else 1, n_cols)
+    for column in range(n_cols):
+        _lines(axes[0, column], u[column], inputs, "u", dt)
+        if y is not None:
+            _lines(axes[1, column], np.asarray(y)[column], outputs, "y", dt)
+        axes[0, column].set_title(f"sample {column}")
+        axes[-1, column].set_xlabel(_time(1, dt)[1])
+    axes[0, 0].set_ylabel("inputs")
+    if y is not None:
+        axes[1, 0].set_ylabel("outputs")
+    return figure
+
+
+def plot_results(
+    pred: Array | HostArray,
+    target: Array | HostArray,
+    *,
+    outputs: Sequence[str] | None = None,
+    dt: float | None = None,
+    start: int = 0,
+    title: str = "",
+) -> Figure:
+    """Plot a simulated against a measured record, (time, n_y) each, and the error below it.
+
+    `outputs` name the channels, `dt` is the sampling time in s, and `start` the number of the
+    first sample.
+    """
+    pred, target = np.asarray(pred), np.asarray(target)
+    n_y = target.shape[-1]
+    names = list(outputs) if outputs is not None else [f"y{i}" for i in range(n_y)]
+    figure, axes = _figure(2 * n_y)
+    time, label = _time(len(target), dt, start)
+    for channel, name in enumerate(names):
+        error = target[:, channel] - pred[:, channel]
+        above, below = axes[2 * channel, 0], axes[2 * channel + 1, 0]
+        above.plot(time, target[:, channel], color="0.55", lw=1.6, label="measured")
+        above.plot(time, pred[:, channel], color="C0", lw=0.8, label="simulated")
+        above.set_ylabel(name)
+        above.legend(loc="upper left", ncols=2)
+        below.plot(time, error, color="C3", lw=0.8)
+        below.set_ylabel(f"error of {name}")
+        below.set_title(f"RMSE {np.sqrt(np.mean(error**2)):.3g}", loc="right", fontsize="medium")
+    axes[-1, 0].set_xlabel(label)
+    figure.suptitle(title)
+    return figure
+
+
+def plot_history(history: Sequence[EpochResult]) -> Figure:
+    """Plot the losses of a training over its epochs, each named term where there are several."""
+    figure, axes = _figure(1, height=3.6)
+    axis = axes[0, 0]
+    epochs = [result.epoch + 1 for result in history]
+    axis.semilogy(epochs, [result.train_loss for result in history], label="train")
+    axis.semilogy(epochs, [result.valid_loss for result in history], label="valid")
+    names = history[-1].terms if history else {}
+    if len(names) > 1:
+        for name in names:
+            values = [result.terms[name] for result in history]
+            axis.semilogy(epochs, values, ls="--", label=f"train, {name}")
+    axis.set_xlabel("epoch")
+    axis.set_ylabel("loss")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return figure
+
+
+def _lines(
+    axis: Axes, signals: HostArray, names: Sequence[str] | None, letter: str, dt: float | None
+) -> None:
+    time, _ = _time(len(signals), dt)
+    labels: Any = names if names is not None else [f"{letter}{i}" for i in range(signals.shape[-1])]
+    for channel, name in enumerate(labels):
+        axis.plot(time, signals[:, channel], lw=1.0, label=name)
+    axis.legend(loc="upper right", fontsize="small")

@@ -131,7 +131,7 @@ def test_no_output_depends_on_later_inputs(spec_class):
     jacobian = jax.jacobian(lambda u: model(u[None])[0])(jnp.asarray(inputs(3, 12)))
     influence = np.abs(np.asarray(jacobian)).max((1, 3))
     assert np.all(np.triu(influence, 1) == 0.0)
-    assert np.all(np.tril(influence) [np.tril_indices(12)] > 0.0)
+    assert np.all(np.tril(influence)[np.tril_indices(12)] > 0.0)
 
 
 @pytest.mark.parametrize("spec_class", SPECS)
@@ -210,7 +210,7 @@ def test_specs_survive_dict_and_repr():
 
 
 @pytest.mark.parametrize(
-    ("options", "parts"),
+    "options,parts",
     [
         ({"hidden_size": 0}, ["hidden_size = 0", "at least 1"]),
         ({"num_layers": 0}, ["num_layers = 0", "at least 1"]),

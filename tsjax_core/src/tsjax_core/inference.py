@@ -47,13 +47,13 @@ def predict(model: Any, u: Any, *further: Any) -> HostArray:
     inputs = (batched, *(x if given == 3 else x[None] for x in rest))
     graphdef, state = nnx.split(model)
     y: HostArray = np.asarray(_apply(graphdef, state, inputs))
-    if given == 3:
-        return y
-    if given == 2:
-        return y[0]
+    if given > 1:
+        one: HostArray = y[0]
+        return y if given == 3 else one
     if y.shape[-1] != 1:
         raise ModelError(
             f"predict got u with shape {np.shape(u)}, and the model has {y.shape[-1]} outputs; "
             "give u as (time, n_u)."
         )
-    return y[0, ..., 0]
+    single: HostArray = y[0, ..., 0]
+    return single

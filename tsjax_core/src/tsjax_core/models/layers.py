@@ -47,6 +47,7 @@ class _Layer(nnx.Module):
         self.b_in = nnx.Param(uniform(rngs.params(), (width,), bound))
 
     def zero_state(self, batch_size: int) -> tuple[Array, ...]:
+        """Return the state before the first sample, each part (batch, hidden)."""
         zeros = jnp.zeros((batch_size, self.hidden_size), self.w_rec[...].dtype)
         return (zeros,) * self.state_parts
 
@@ -57,13 +58,19 @@ class _Layer(nnx.Module):
 
 
 class RNNLayer(_Layer):
-    """A layer of Elman cells."""
+    """A layer of Elman cells.
+
+    Layers are time-major: called with `x` (time, batch, n_in), the state, and the recurrent kernel
+    (a layer's own, or a version of it with connections dropped), they return all hidden states
+    (time, batch, hidden) and the state after the last sample.
+    """
 
     n_gates = 1
 
     def __call__(
         self, x: Array, state: tuple[Array, ...], w_rec: Array
     ) -> tuple[Array, tuple[Array, ...]]:
+        """Return all hidden states and the last state."""
         states, last = rnn_scan(self._project(x), state[0], w_rec)
         return states, (last,)
 
@@ -80,6 +87,7 @@ class GRULayer(_Layer):
     def __call__(
         self, x: Array, state: tuple[Array, ...], w_rec: Array
     ) -> tuple[Array, tuple[Array, ...]]:
+        """Return all hidden states and the last state."""
         states, last = gru_scan(self._project(x), state[0], w_rec, self.b_rec_n[...])
         return states, (last,)
 
@@ -93,6 +101,7 @@ class LSTMLayer(_Layer):
     def __call__(
         self, x: Array, state: tuple[Array, ...], w_rec: Array
     ) -> tuple[Array, tuple[Array, ...]]:
+        """Return all hidden states and the last state."""
         h, c = state
         return lstm_scan(self._project(x), (h, c), w_rec)
 
@@ -112,6 +121,7 @@ class Head(nnx.Module):
         self.out = linear(n_out)
 
     def __call__(self, x: Array) -> Array:
+        """Return the outputs (..., n_out) for hidden states (..., n_in)."""
         for layer in self.hidden:
             x = jax.nn.leaky_relu(layer(x))
         return self.out(x)

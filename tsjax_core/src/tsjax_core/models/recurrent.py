@@ -55,7 +55,7 @@ class RecurrentSpec:
     scalar_inputs: bool = False
     output: Literal["sequence", "last"] = "sequence"
 
-    layer: ClassVar[type[RNNLayer] | type[GRULayer] | type[LSTMLayer]]
+    layer: ClassVar[type[RNNLayer | GRULayer | LSTMLayer]]
 
     def __post_init__(self) -> None:
         for name, least in (("hidden_size", 1), ("num_layers", 1), ("linear_layers", 0)):
@@ -152,9 +152,7 @@ class RecurrentModel(nnx.Module):
         """Return the zero state."""
         return tuple(layer.zero_state(batch_size) for layer in self.layers)
 
-    def advance(
-        self, u: Array, state: State, u_scalar: Array | None = None
-    ) -> tuple[Array, State]:
+    def advance(self, u: Array, state: State, u_scalar: Array | None = None) -> tuple[Array, State]:
         """Simulate one chunk from `state`; return its outputs and the state after it."""
         y, _, state = self._run(u, u_scalar, state, None)
         return y, state
@@ -194,8 +192,6 @@ class RecurrentModel(nnx.Module):
         return jnp.concatenate(
             [x, jnp.broadcast_to(constant, (*x.shape[:2], constant.shape[-1]))], -1
         )
-
-
 
 
 def _drop_channels(x: Array, rate: float, key: Array) -> Array:

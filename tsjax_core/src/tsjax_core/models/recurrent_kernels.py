@@ -33,9 +33,7 @@ def rnn_scan(x: tuple[Array, ...], h: Array, w_rec: Array) -> tuple[Array, Array
     return states, last
 
 
-def gru_scan(
-    x: tuple[Array, ...], h: Array, w_rec: Array, b_rec_n: Array
-) -> tuple[Array, Array]:
+def gru_scan(x: tuple[Array, ...], h: Array, w_rec: Array, b_rec_n: Array) -> tuple[Array, Array]:
     """Run a gated recurrent unit and return all states and the last.
 
     r = s(x_r + h W_r), z = s(x_z + h W_z), n = tanh(x_n + r (h W_n + b)), h' = (1 - z) n + z h,
@@ -65,9 +63,7 @@ def lstm_scan(
     is (hidden, 4 hidden) in the order i, f, g, o.
     """
 
-    def step(
-        state: tuple[Array, Array], x: tuple[Array, ...]
-    ) -> tuple[tuple[Array, Array], Array]:
+    def step(state: tuple[Array, Array], x: tuple[Array, ...]) -> tuple[tuple[Array, Array], Array]:
         h, c = state
         h_i, h_f, h_g, h_o = split_gates(h @ w_rec, 4)
         i = jax.nn.sigmoid(x[0] + h_i)

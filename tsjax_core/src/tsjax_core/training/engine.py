@@ -18,7 +18,7 @@ from jax import lax
 from tsjax_core.losses.compose import NamedTerm
 from tsjax_core.signatures import MODEL_ARGUMENTS, TRANSFORM_ARGUMENTS, declared
 from tsjax_core.training.optimizers import RateControlled
-from tsjax_core.types import Array, Batch, Buffer, HostArray
+from tsjax_core.types import AnyArray, Array, Batch, Buffer, HostArray
 
 
 class TrainState(NamedTuple):
@@ -159,7 +159,8 @@ class Engine:
         key = self._key_at(clock, 1)
 
         def loss(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
-            model = nnx.merge(self._graphdef, params, buffers, state.mutable)
+            # A copy, because variables made outside the gradient cannot be changed inside it.
+            model = nnx.merge(self._graphdef, params, buffers, state.mutable, copy=True)
             values = self._evaluate_terms(model, batch, key)
             *_, mutable = split_model(model)
             return sum(values.values(), start=jnp.zeros(())), (values, lax.stop_gradient(mutable))
@@ -213,14 +214,15 @@ class Engine:
 
 def split_model(model: nnx.Module) -> tuple[Any, Any, Any, Any]:
     """Return structure, parameters, buffers, and the variables that the model itself changes."""
-    parts: tuple[Any, Any, Any, Any] = nnx.split(model, nnx.Param, Buffer, ...)
-    return parts
+    graphdef, *states = nnx.split(model, nnx.Param, Buffer, ...)
+    params, buffers, mutable = states
+    return graphdef, params, buffers, mutable
 
 
 def _gather(signals: Batch, starts: Array, files: Array, *, win_sz: int) -> dict[str, Array]:
     """Cut windows of `win_sz` samples out of joined signals, and look up their files' scalars."""
 
-    def windows(x: Array) -> Array:
+    def windows(x: AnyArray) -> Array:
         return jax.vmap(lambda start: lax.dynamic_slice_in_dim(x, start, win_sz))(starts)
 
     return {

@@ -154,7 +154,7 @@ class Learner:
         rate = self._optimizer.check_rate(lr)
         n_steps = self.pipeline.steps_per_epoch * n_epochs
         progress = np.arange(n_steps, dtype=np.float32) / n_steps
-        rates = (rate * (schedule or constant())(progress)).astype(np.float32)
+        rates = np.asarray(rate * (schedule or constant())(progress), np.float32)
         if rates.shape != progress.shape:
             raise ConfigError(
                 f"schedule {name_of(schedule or constant)!r} returned shape {rates.shape} for "

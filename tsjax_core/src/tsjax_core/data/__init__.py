@@ -1,0 +1,1 @@
+"""Measured signals: files, stores, sources of samples, statistics and the pipeline."""

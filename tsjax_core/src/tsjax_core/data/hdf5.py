@@ -1,0 +1,238 @@
+"""Signals in HDF5 files."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from tsjax_core.data.checks import common_length, missing_signal, sample_range, window_starts
+from tsjax_core.data.hdf5_layout import (
+    Layout,
+    find_layout,
+    open_hdf5,
+    read_dt,
+    read_scalar,
+    reading,
+    signal_names,
+)
+from tsjax_core.errors import DataError, UnreadableFileError
+from tsjax_core.types import HostArray
+
+# A mapping and an open file each hold a descriptor, and a process has 256 of them on some systems.
+_MAX_MAPS = 96
+_MAX_FILES = 16
+
+
+class HDF5Store:
+    """Signals in HDF5 files, read where they lie.
+
+    A signal is named by the path of its data set in the file (`u`, `imu/acc_x`), or by
+    `name:column` where it is a column of a 2-D (time, columns) data set. Any integer or float type
+    of either byte order is returned as float32. Contiguous uncompressed data sets are mapped into
+    memory, others are read through HDF5. Nothing is opened before the first read, at most about
+    one hundred files are open at once, and the store can be sent to another process.
+
+    Scalars are attributes of the file, `name:index` for one value of an array attribute. The
+    sampling time is the file attribute `dt` in seconds or `fs` in Hz.
+
+    Args:
+        paths: The files.
+        preload: Keep each signal in memory from its first read on. Another process that gets the
+            store reads for itself.
+
+    Raises UnreadableFileError, MissingSignalError, UnsupportedDatasetError, UnequalLengthError and
+    WindowError, each naming the file, when the signals are first asked for.
+    """
+
+    def __init__(self, paths: Sequence[str | Path], *, preload: bool = False) -> None:
+        self._paths = tuple(Path(path) for path in paths)
+        self._preload = preload
+        self._layouts: dict[Path, dict[str, Layout]] = {}
+        self._asked: dict[str, None] = {}
+        self._start_empty()
+
+    def _start_empty(self) -> None:
+        self._lock = threading.RLock()
+        self._maps: OrderedDict[Path, mmap.mmap] = OrderedDict()
+        self._files: OrderedDict[Path, Any] = OrderedDict()
+        self._held: dict[tuple[Path, str], HostArray] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        left_behind = ("_lock", "_maps", "_files", "_held")
+        return {name: value for name, value in vars(self).items() if name not in left_behind}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start_empty()
+
+    def __repr__(self) -> str:
+        return f"HDF5Store({len(self._paths)} files, preload={self._preload})"
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The files, in the order given."""
+        return self._paths
+
+    def signal_names(self, path: Path) -> list[str]:
+        """Return every name that can be read from `path`."""
+        with open_hdf5(path) as file:
+            return signal_names(file)
+
+    def get_seq_len(self, path: Path, signal: str | None = None) -> int:
+        """Return the number of samples of `signal` in `path`, or of the first signal there."""
+        if signal is None:
+            names = self.signal_names(path)
+            if not names:
+                raise missing_signal(path, "", names)
+            signal = names[0]
+        return self._layout(path, signal).length
+
+    def get_dt(self, path: Path) -> float | None:
+        """Return the sampling time of `path` in seconds, None where the file does not say."""
+        with open_hdf5(path) as file:
+            return read_dt(file, path)
+
+    def read_attributes(self, path: Path, names: Sequence[str]) -> HostArray:
+        """Return the file attributes `names` as float32, (len(names),)."""
+        with open_hdf5(path) as file:
+            return np.array([read_scalar(file, path, name) for name in names], np.float32)
+
+    def read_signals(
+        self, path: Path, signals: Sequence[str], start: int = 0, stop: int | None = None
+    ) -> HostArray:
+        """Return samples `start` to `stop` as float32, (stop - start, len(signals))."""
+        layouts, length = self._layouts_of(path, signals)
+        start, stop = sample_range(path, length, start, stop)
+        out = np.empty((stop - start, len(signals)), np.float32)
+        unmapped = []
+        for j, (signal, layout) in enumerate(zip(signals, layouts, strict=True)):
+            array = self._array(path, signal, layout)
+            if array is None:
+                unmapped.append(j)
+            else:
+                _assign(out[:, j], array[start:stop])
+        self._read_unmapped(path, layouts, unmapped, start, out)
+        return out
+
+    def read_windows(
+        self, path: Path, signals: Sequence[str], starts: HostArray, win_sz: int
+    ) -> HostArray:
+        """Return the windows from `starts` on as float32, (len(starts), win_sz, len(signals))."""
+        layouts, length = self._layouts_of(path, signals)
+        out = np.empty((len(starts), win_sz, len(signals)), np.float32)
+        if len(starts) == 0:
+            return out
+        window_starts(path, length, starts, win_sz)
+        unmapped = []
+        for j, (signal, layout) in enumerate(zip(signals, layouts, strict=True)):
+            array = self._array(path, signal, layout)
+            if array is None:
+                unmapped.append(j)
+            else:
+                _assign(out[..., j], sliding_window_view(array, win_sz)[starts])
+        # In order of time, so that neighbouring windows find their chunk decompressed.
+        for i in np.argsort(starts) if unmapped else ():
+            self._read_unmapped(path, layouts, unmapped, int(starts[i]), out[i])
+        return out
+
+    def _layouts_of(self, path: Path, signals: Sequence[str]) -> tuple[list[Layout], int]:
+        layouts = [self._layout(path, signal) for signal in signals]
+        lengths = {name: layout.length for name, layout in zip(signals, layouts, strict=True)}
+        return layouts, common_length(path, lengths)
+
+    def _layout(self, path: Path, signal: str) -> Layout:
+        known = self._layouts.get(path, {})
+        if signal not in known:
+            with self._lock, open_hdf5(path) as file:
+                found = {signal: find_layout(file, path, signal)}
+                # Files of one data set are alike: what was asked of one is asked of the next,
+                # and opening a file costs more than looking at it.
+                for other in self._asked:
+                    with contextlib.suppress(DataError):
+                        found.setdefault(other, find_layout(file, path, other))
+                self._asked[signal] = None
+                known = self._layouts[path] = {**known, **found}
+        return known[signal]
+
+    def _array(self, path: Path, signal: str, layout: Layout) -> HostArray | None:
+        """Return the whole channel, held in memory or mapped; None where only HDF5 can read it."""
+        if not self._preload:
+            return self._mapped(path, layout)
+        held = self._held.get((path, signal))
+        if held is None:
+            held = np.empty(layout.length, np.float32)
+            array = self._mapped(path, layout)
+            if array is None:
+                self._read_unmapped(path, [layout], [0], 0, held[:, None])
+            else:
+                _assign(held, array)
+            self._held[path, signal] = held
+        return held
+
+    def _mapped(self, path: Path, layout: Layout) -> HostArray | None:
+        if layout.offset is None:
+            return None
+        with self._lock:
+            mapping = self._maps.pop(path, None)
+            if mapping is None:
+                with reading(path), path.open("rb") as file:
+                    mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._maps[path] = mapping
+            # A mapping that is dropped here stays until the arrays on it are gone.
+            while len(self._maps) > _MAX_MAPS:
+                self._maps.popitem(last=False)
+        end = layout.offset + int(np.prod(layout.shape)) * layout.dtype.itemsize
+        if end > len(mapping):
+            raise UnreadableFileError(
+                f"{path}: {layout.dataset!r} ends at byte {end} and the file at {len(mapping)}; "
+                "it is truncated. Copy or write it again.",
+                path=path,
+                signal=layout.dataset,
+            )
+        array = np.ndarray(layout.shape, layout.dtype, mapping, layout.offset)
+        return array if layout.column is None else array[:, layout.column]
+
+    def _read_unmapped(
+        self,
+        path: Path,
+        layouts: Sequence[Layout],
+        which: Sequence[int],
+        start: int,
+        out: HostArray,
+    ) -> None:
+        """Fill the channels `which` of `out` (time, channels) with samples from `start` on."""
+        blocks: dict[str, HostArray] = {}
+        for j in which:
+            layout = layouts[j]
+            if layout.dataset not in blocks:
+                # The lock is held over the read: another thread may close the file after it.
+                with self._lock, reading(path):
+                    dataset = self._file(path)[layout.dataset]
+                    blocks[layout.dataset] = dataset[start : start + len(out)]
+            block = blocks[layout.dataset]
+            _assign(out[:, j], block if layout.column is None else block[:, layout.column])
+
+    def _file(self, path: Path) -> Any:
+        import h5py
+
+        file = self._files.pop(path, None)
+        if file is None:
+            file = h5py.File(path, "r")
+        self._files[path] = file
+        while len(self._files) > _MAX_FILES:
+            self._files.popitem(last=False)[1].close()
+        return file
+
+
+def _assign(out: HostArray, values: HostArray) -> None:
+    # A value beyond float32 becomes infinite, which the statistics report with its place.
+    with np.errstate(over="ignore", invalid="ignore"):
+        out[...] = values

@@ -1,0 +1,120 @@
+"""Checks of what a user asks of a data set, before and after its files are opened."""
+
+from __future__ import annotations
+
+import math
+import operator
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tsjax_core.data.checks import listing
+from tsjax_core.data.hdf5_layout import DT_TOLERANCE
+from tsjax_core.data.store import SPLITS, Split
+from tsjax_core.errors import ConfigError, DataError
+from tsjax_core.protocols import SampledStore, SignalStore
+
+
+def checked_names(key: str, names: Any) -> tuple[str, ...]:
+    """Return the channel names `names` as a tuple.
+
+    Raises ConfigError unless they are a list of different, non-empty strings.
+    """
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise ConfigError(f'{key} is {names!r}; give a list of names, such as ["u"].', key=key)
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"{key} has {name!r}; a name is a non-empty text.", key=key)
+        if list(names).count(name) > 1:
+            raise ConfigError(f"{key} names {name!r} more than once.", key=key)
+    return tuple(names)
+
+
+def checked_count(key: str, value: Any, *, least: int = 1) -> int:
+    """Return `value` as an int; ConfigError unless it is a whole number of at least `least`."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = least - 1
+    if isinstance(value, bool) or count < least:
+        raise ConfigError(f"{key} is {value!r}; it is a whole number of at least {least}.", key=key)
+    return count
+
+
+def checked_positive(key: str, value: Any) -> float | None:
+    """Return `value` as a float, or None; ConfigError unless it is None or finite and above 0."""
+    if value is None:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:
+        raise ConfigError(f"{key} is {value!r}; it is a finite number above 0.", key=key)
+    return float(value)
+
+
+def checked_choice(key: str, value: Any, choices: Sequence[str]) -> None:
+    """Raise ConfigError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ConfigError(
+            f"{key} is {value!r}; it is {' or '.join(repr(each) for each in choices)}.", key=key
+        )
+
+
+def check_inputs_and_outputs(names: Mapping[str, Sequence[str]]) -> None:
+    """Raise ConfigError for no input, no output, or a channel that is both.
+
+    `names` has the names of `u`, `y`, `u_scalars` and `y_scalars`.
+    """
+    if not names["u"]:
+        raise ConfigError("u is empty; name at least one input channel.", key="u")
+    if not names["y"] and not names["y_scalars"]:
+        raise ConfigError(
+            "y and y_scalars are empty; name at least one output channel or scalar target.", key="y"
+        )
+    for inputs, outputs in (("u", "y"), ("u_scalars", "y_scalars")):
+        both = [name for name in names[outputs] if name in names[inputs]]
+        if both:
+            raise ConfigError(
+                f"{both[0]!r} is in {inputs} and in {outputs}: the model would be given what it "
+                "is to predict. Leave it out of one; models that feed outputs back, such as those "
+                "of tsjax-ar, take them from y.",
+                key=inputs,
+            )
+
+
+def warn_of_overlap(files: Mapping[Split, Sequence[Path]]) -> None:
+    """Warn of training files that are also used to validate or test."""
+    train = {path.resolve() for path in files["train"]}
+    for split in SPLITS[1:]:
+        both = [path for path in files[split] if path.resolve() in train]
+        if both:
+            warnings.warn(
+                f"{listing(both, shown=5)}: in train and in {split}; figures of {split} will be "
+                "better than on data that the model has not seen.",
+                stacklevel=3,
+            )
+
+
+def common_dt(stores: Sequence[SignalStore], given: float | None) -> float | None:
+    """Return the sampling time of all files in seconds, None where neither they nor `given` say.
+
+    Files that do not say are taken to have the sampling time of the others. Raises DataError where
+    two files, or a file and `given`, differ by more than one part in a thousand.
+    """
+    known: tuple[str, float] | None = None if given is None else ("dt", given)
+    sampled = [store for store in stores if isinstance(store, SampledStore)]
+    for store in sampled:
+        for path in store.paths:
+            dt = store.get_dt(path)
+            if dt is None:
+                continue
+            if known is None:
+                known = (str(path), dt)
+            elif abs(dt / known[1] - 1) > DT_TOLERANCE:
+                advice = "Leave dt out" if known[0] == "dt" else "Bring them to one with target_fs"
+                raise DataError(
+                    f"sampling times differ: {known[0]} = {known[1]:.9g} s, {path} = {dt:.9g} s. "
+                    f"{advice}, or correct the files.",
+                    path=path,
+                )
+    return None if known is None else known[1]

@@ -1,0 +1,159 @@
+"""Statistics of channels, and the checks that a training set has to pass.
+
+Mean and variance are merged block by block in float64 by the formula of Chan, Golub and LeVeque
+(Updating formulae and a pairwise algorithm for computing sample variances, 1979), which does not
+cancel where a small signal stands on a large offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tsjax_core.data.checks import common_length, listing
+from tsjax_core.errors import ConstantChannelError, NonFiniteError
+from tsjax_core.protocols import SignalStore
+from tsjax_core.types import HostArray, NormStats
+
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelStats:
+    """Statistics of each channel over the finite samples of a split, all (n,), in float64.
+
+    `std` is that of the population (divided by the count). `nonfinite` counts the samples that are
+    NaN or infinite by file and channel name, only where there are any; `files` is the number of
+    files.
+    """
+
+    names: tuple[str, ...]
+    count: HostArray
+    mean: HostArray
+    std: HostArray
+    min: HostArray
+    max: HostArray
+    files: int
+    nonfinite: Mapping[tuple[Path, str], int] = field(default_factory=dict)
+
+    def norm_stats(self, names: Sequence[str]) -> NormStats:
+        """Return mean and standard deviation of the channels `names`, in that order."""
+        rows = [self.names.index(name) for name in names]
+        return NormStats(self.mean[rows], self.std[rows])
+
+    def require_varying(self, split: str) -> None:
+        """Raise ConstantChannelError for a channel that has one value, or nearly, throughout.
+
+        Raise NonFiniteError for one that has no finite sample at all.
+        """
+        for row, name in enumerate(self.names):
+            where = f"all of {split} ({self.files} {'file' if self.files == 1 else 'files'})"
+            if self.count[row] == 0:
+                raise NonFiniteError(
+                    f"{name!r} has no finite sample in {where}; leave it out.", signal=name
+                )
+            # Below `tiny`, float32 cannot hold the deviation that models divide by.
+            if self.min[row] == self.max[row] or self.std[row] < np.finfo(np.float32).tiny:
+                raise ConstantChannelError(
+                    f"{name!r} has the value {self.min[row]:.9g} in {where}; a channel that never "
+                    "changes cannot be normalised and teaches nothing. Leave it out, or train on "
+                    "files in which it changes.",
+                    signal=name,
+                )
+
+
+def require_finite(scans: Iterable[ChannelStats]) -> None:
+    """Raise NonFiniteError that lists what is NaN or infinite in any of `scans`."""
+    bad = {place: count for scan in scans for place, count in scan.nonfinite.items()}
+    if bad:
+        places = [f"{path}: {count} in {name!r}" for (path, name), count in bad.items()]
+        path, signal = next(iter(bad))
+        raise NonFiniteError(
+            f"samples are NaN or infinite: {listing(places)}. Correct or cut them, or give "
+            "allow_nan=True together with a loss that leaves them out.",
+            path=path,
+            signal=signal,
+        )
+
+
+def scan_signals(store: SignalStore, signals: Sequence[str]) -> ChannelStats:
+    """Return the statistics of `signals` over all files of `store`, read once block by block."""
+    total = _Moments(len(signals))
+    nonfinite: dict[tuple[Path, str], int] = {}
+    for path in store.paths:
+        lengths = {name: store.get_seq_len(path, name) for name in signals}
+        length = common_length(path, lengths)
+        missing = np.zeros(len(signals), np.int64)
+        for start in range(0, length, _BLOCK):
+            block = store.read_signals(path, signals, start, min(start + _BLOCK, length))
+            missing += len(block) - total.add(block.astype(np.float64))
+        for name, count in zip(signals, missing.tolist(), strict=True):
+            if count:
+                nonfinite[path, name] = count
+    return total.stats(signals, len(store.paths), nonfinite)
+
+
+def scan_scalars(paths: Sequence[Path], names: Sequence[str], values: HostArray) -> ChannelStats:
+    """Return the statistics of scalars `values` (files, n), every file counting once."""
+    total = _Moments(len(names))
+    total.add(np.asarray(values, np.float64))
+    bad = np.argwhere(~np.isfinite(values))
+    nonfinite = {(paths[file], names[row]): 1 for file, row in bad}
+    return total.stats(names, len(paths), nonfinite)
+
+
+def compute_norm_stats(
+    store: SignalStore, signals: Sequence[str], *, allow_nan: bool = False
+) -> NormStats:
+    """Return mean and standard deviation of `signals` over all files of `store`.
+
+    The files are read once, in blocks, however long they are. Raises NonFiniteError for samples
+    that are NaN or infinite, unless `allow_nan` leaves them out of the statistics, and
+    ConstantChannelError for a channel that has one value throughout.
+    """
+    stats = scan_signals(store, signals)
+    if not allow_nan:
+        require_finite([stats])
+    stats.require_varying("the files")
+    return stats.norm_stats(signals)
+
+
+class _Moments:
+    """Count, mean, sum of squared deviations and range, grown block by block."""
+
+    def __init__(self, n: int) -> None:
+        self.count = np.zeros(n, np.int64)
+        self.mean = np.zeros(n)
+        self.squares = np.zeros(n)
+        self.min = np.full(n, np.inf)
+        self.max = np.full(n, -np.inf)
+
+    def add(self, block: HostArray) -> HostArray:
+        """Merge a block (time, n) and return how many finite samples each channel had in it."""
+        finite = np.isfinite(block)
+        count: HostArray = finite.sum(axis=0)
+        if len(block) == 0:
+            return count
+        held = np.where(finite, block, 0.0)
+        mean = held.sum(axis=0) / np.maximum(count, 1)
+        squares = (np.where(finite, block - mean, 0.0) ** 2).sum(axis=0)
+        total = np.maximum(self.count + count, 1)
+        step = np.where(count > 0, mean - self.mean, 0.0)
+        self.squares += squares + step**2 * self.count * count / total
+        self.mean += step * count / total
+        self.count += count
+        self.min = np.minimum(self.min, np.where(finite, block, np.inf).min(axis=0))
+        self.max = np.maximum(self.max, np.where(finite, block, -np.inf).max(axis=0))
+        return count
+
+    def stats(
+        self, names: Sequence[str], files: int, nonfinite: Mapping[tuple[Path, str], int]
+    ) -> ChannelStats:
+        """Return what was merged."""
+        std = np.sqrt(self.squares / np.maximum(self.count, 1))
+        return ChannelStats(
+            tuple(names), self.count, self.mean, std, self.min, self.max, files, nonfinite
+        )

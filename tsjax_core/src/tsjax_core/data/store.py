@@ -1,0 +1,144 @@
+"""The files of a data set, and the store that reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from tsjax_core.data.checks import listing
+from tsjax_core.data.csv import CSVStore
+from tsjax_core.data.hdf5 import HDF5Store
+from tsjax_core.errors import ConfigError, DataError, SplitError
+
+Split: TypeAlias = Literal["train", "valid", "test"]
+
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+"""The parts of a data set, each with files of its own."""
+
+_FORMATS = {".hdf5": "HDF5", ".h5": "HDF5", ".hdf": "HDF5", ".csv": "CSV"}
+_ENDINGS = ", ".join(_FORMATS)
+
+
+def find_split_files(directory: str | Path) -> dict[Split, tuple[Path, ...]]:
+    """Return the HDF5 or CSV files below `train/`, `valid/` and `test/` of `directory`, sorted.
+
+    Files and directories whose name begins with a dot are left out, and so are files with other
+    endings. Raises SplitError where a directory is missing or holds no file, and DataError where
+    HDF5 and CSV files are mixed.
+    """
+    root = Path(directory)
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise SplitError(
+            f"{root}: {what}. Give a directory with train/, valid/ and test/, each with files "
+            f"that end in {_ENDINGS}.",
+            path=root,
+        )
+    files = {split: _files_below(root, split) for split in SPLITS}
+    format_of_all([path for paths in files.values() for path in paths])
+    return files
+
+
+def _files_below(root: Path, split: str) -> tuple[Path, ...]:
+    folder = root / split
+    if not folder.is_dir():
+        raise SplitError(
+            f"{root}: there is no directory {split!r}; looked for {folder}. {_there(root)}",
+            path=folder,
+        )
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in _FORMATS
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+    if not found:
+        raise SplitError(
+            f"{folder}: no file of the split {split!r}; looked for files that end in {_ENDINGS}, "
+            f"here and below. {_there(folder)}",
+            path=folder,
+        )
+    return tuple(sorted(found))
+
+
+def _there(folder: Path) -> str:
+    names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    return f"There is: {listing(names)}." if names else "It is empty."
+
+
+def check_split_files(
+    files: Mapping[str, Sequence[str | Path]],
+) -> dict[Split, tuple[Path, ...]]:
+    """Return the files of each split as paths.
+
+    Raises ConfigError for a split of another name or that is not a list, SplitError for one that
+    is missing or empty, and DataError for endings that are unknown or mixed.
+    """
+    unknown = [name for name in files if name not in SPLITS]
+    if unknown:
+        raise ConfigError(
+            f"dataset has a split {unknown[0]!r}; the splits are {', '.join(SPLITS)}.",
+            key="dataset",
+        )
+    checked: dict[Split, tuple[Path, ...]] = {}
+    for split in SPLITS:
+        given = files.get(split, ())
+        if isinstance(given, str | Path):
+            raise ConfigError(
+                f"dataset[{split!r}] is {str(given)!r}; give a list of files.", key="dataset"
+            )
+        if not given:
+            state = "is empty" if split in files else "is missing"
+            raise SplitError(
+                f"dataset[{split!r}] {state}; give at least one file for each of "
+                f"{', '.join(SPLITS)}. There is: {listing(files)}."
+            )
+        checked[split] = tuple(Path(path) for path in given)
+    format_of_all([path for paths in checked.values() for path in paths])
+    return checked
+
+
+def format_of_all(paths: Sequence[Path]) -> str:
+    """Return the format of all `paths`, "HDF5" or "CSV".
+
+    Raises DataError for an unknown ending and where formats are mixed.
+    """
+    first: dict[str, Path] = {}
+    for path in paths:
+        if path.suffix.lower() not in _FORMATS:
+            raise DataError(
+                f"{path}: unknown ending {path.suffix!r}; files end in {_ENDINGS}.", path=path
+            )
+        first.setdefault(_FORMATS[path.suffix.lower()], path)
+    if len(first) > 1:
+        mixed = " and ".join(f"{kind} ({path})" for kind, path in first.items())
+        raise DataError(
+            f"the data set mixes {mixed}; convert the files to one format.",
+            path=next(iter(first.values())),
+        )
+    return next(iter(first), "HDF5")
+
+
+def open_store(
+    paths: Sequence[str | Path],
+    *,
+    preload: bool = False,
+    delimiter: str = ",",
+    time: str | None = None,
+) -> HDF5Store | CSVStore:
+    """Return the store that reads `paths`, chosen by their ending.
+
+    `preload` is for HDF5, see `HDF5Store`; `delimiter` and `time` are for CSV, see `CSVStore`.
+    Raises DataError for an unknown ending or mixed formats, ConfigError for `time` with HDF5.
+    """
+    if format_of_all([Path(path) for path in paths]) == "CSV":
+        return CSVStore(paths, delimiter=delimiter, time=time)
+    if time is not None:
+        raise ConfigError(
+            f"time is {time!r}, a column of CSV files, and the files are HDF5; these tell their "
+            "sampling time by the file attribute 'dt' (s) or 'fs' (Hz).",
+            key="time",
+        )
+    return HDF5Store(paths, preload=preload)

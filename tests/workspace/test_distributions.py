@@ -49,11 +49,13 @@ def loaded_after(statement: str) -> set[str]:
 class TestShape:
     @each_distribution
     def test_every_distribution_has_the_same_files(self, folder):
-        """A distribution has a README, and a typed package with a plugin module."""
+        """A distribution has a README, the licence, and a typed package with a plugin module."""
         package = f"src/{folder.name}"
         expected = ["README.md", *(f"{package}/{f}" for f in ("__init__.py", "_plugin.py"))]
         assert [name for name in expected if not (folder / name).is_file()] == []
         assert (folder / package / "py.typed").read_bytes() == b""
+        # A link would leave the distribution, and building refuses that.
+        assert (folder / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
         assert [path.name for path in (folder / "src").iterdir() if path.is_dir()] == [folder.name]
 
     @each_distribution

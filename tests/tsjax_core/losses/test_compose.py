@@ -46,9 +46,9 @@ def test_a_plain_loss_is_one_term_under_its_name():
 
 
 @pytest.mark.parametrize(
-    ("make", "parts"),
+    "make,parts",
     [
-        (lambda: compose_losses(), ["no term", "(loss, weight)"]),
+        (compose_losses, ["no term", "(loss, weight)"]),
         (lambda: compose_losses(mae), ["pair (loss, weight)"]),
         (lambda: compose_losses((mae, float("nan"))), ["nan", "'mae'", "finite"]),
         (lambda: compose_losses((mae, 1.0), (mae, 2.0)), ["two terms named 'mae'", "by keyword"]),

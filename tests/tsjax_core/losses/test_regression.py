@@ -30,15 +30,13 @@ REFERENCES = {
     ),
     "fit_percent": lambda p, t, m, s: np.mean(
         [
-            100 * (1 - np.linalg.norm((p - t)[..., i]) / np.linalg.norm(t[..., i] - t[..., i].mean()))
+            100
+            * (1 - np.linalg.norm((p - t)[..., i]) / np.linalg.norm(t[..., i] - t[..., i].mean()))
             for i in range(t.shape[-1])
         ]
     ),
     "vaf": lambda p, t, m, s: np.mean(
-        [
-            100 * (1 - np.var(t[..., i] - p[..., i]) / np.var(t[..., i]))
-            for i in range(t.shape[-1])
-        ]
+        [100 * (1 - np.var(t[..., i] - p[..., i]) / np.var(t[..., i])) for i in range(t.shape[-1])]
     ),
 }
 
@@ -55,7 +53,9 @@ def test_each_figure_equals_its_numpy_form(name, seed, n_y):
     np.testing.assert_allclose(float(got), expected, rtol=2e-5)
 
 
-@pytest.mark.parametrize("name", ["normalized_mse", "normalized_mae", "nrmse", "fit_percent", "vaf"])
+@pytest.mark.parametrize(
+    "name", ["normalized_mse", "normalized_mae", "nrmse", "fit_percent", "vaf"]
+)
 def test_relative_figures_do_not_depend_on_units(name):
     """Volts or millivolts give the same figure."""
     pred, target, mean, std = data(1)

@@ -33,7 +33,7 @@ name = "core/gru"
 hidden_size = 32
 
 [train]
-epochs = 12
+epochs = 40
 lr = 1e-2
 schedule = "flat_cos"
 n_skip = 100

@@ -21,8 +21,8 @@ from tsjax_core import (
     compose_losses,
     create_grain_dls,
     fit_percent,
-    make_learner,
     mae,
+    make_learner,
     mse,
     normalized_mae,
     nrmse,
@@ -197,7 +197,9 @@ def test_files_of_unequal_length_are_scored_whole(wide):
         np.testing.assert_allclose(got.files[name].metrics["rmse"], rms, rtol=1e-4)
     pred, target = np.concatenate(preds), np.concatenate(targets)
     assert len({len(p) for p in preds}) == 2
-    np.testing.assert_allclose(got.metrics["rmse"], np.sqrt(np.mean((pred - target) ** 2)), rtol=1e-4)
+    np.testing.assert_allclose(
+        got.metrics["rmse"], np.sqrt(np.mean((pred - target) ** 2)), rtol=1e-4
+    )
     np.testing.assert_allclose(got.loss, np.mean(np.abs(pred - target) / std), rtol=1e-4)
     for channel, name in enumerate("pqr"):
         expected = np.sqrt(np.mean((pred - target)[:, channel] ** 2))
@@ -234,9 +236,7 @@ def test_scalar_targets_train(two_by_three):
         y_scalars=["wear"],
         valid="files",
     )
-    learner = GRULearner(
-        pipeline, hidden_size=8, scalar_inputs=True, output="last", metrics=[rmse]
-    )
+    learner = GRULearner(pipeline, hidden_size=8, scalar_inputs=True, output="last", metrics=[rmse])
     learner.fit_flat_cos(20, lr=2e-2, show_progress=False)
     evaluation = learner.evaluate("test")
     assert evaluation.metrics["rmse"] < 0.5
@@ -248,7 +248,7 @@ def test_fits_reuse_the_compiled_step(data):
     learner = make_learner(data, "core/rnn", hidden_size=3)
     learner.fit(1, lr=1e-2, show_progress=False)
     learner.fit_flat_cos(2, lr=1e-3, show_progress=False)
-    assert learner._engine._step_resident._cache_size() == 1
+    assert learner._engine._step_windows._cache_size() == 1
     assert learner._engine.predict._cache_size() == 1
 
 
@@ -481,7 +481,10 @@ def test_a_model_that_does_not_fit_the_data_is_refused(data, two_by_three):
 
     for make, parts in (
         (lambda: Learner(Half(), data), ["(2, 20, 1)", "(2, 40, 1)"]),
-        (lambda: Learner(NoModule(), data), ["NoModule.build returned function", "flax.nnx.Module"]),
+        (
+            lambda: Learner(NoModule(), data),
+            ["NoModule.build returned function", "flax.nnx.Module"],
+        ),
         (lambda: Learner(ReadsMore(), data), ["reads torque", "have u, y"]),
         (lambda: GRULearner(scalars), ["scalar inputs (mass)", "reads only u", "scalar_inputs"]),
         (lambda: Learner(Half(), data, loss=needs_aux), ["'aux'", "Half", "call_with_aux"]),

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tsjax_core.data.store import Split
 from tsjax_core.errors import ConfigError, TsjaxError
 
 app = typer.Typer(
@@ -176,7 +177,7 @@ def train(
 @app.command()
 def evaluate(
     run: RunPath,
-    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    split: Annotated[Split, typer.Option(help="Which files to simulate.")] = "test",
 ) -> None:
     """Evaluate the model of a run on a split of its data."""
     _keep_compiled_programs()

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tsjax_core.data.simulated import SAMPLING_RATE, write_duffing
+from tsjax_core.data.store import Split
 from tsjax_core.errors import RunDirectoryError
 from tsjax_core.experiment import load_experiment
 from tsjax_core.losses.regression import fit_percent, nrmse
@@ -72,12 +73,10 @@ def run_demo(out: Path | None, seed: int, console: Console) -> Path:
     return out
 
 
-def _records(learner: Learner, split: str) -> list[tuple[HostArray, HostArray]]:
-    pipeline = learner.pipeline
-    return [
-        (sample["u"], sample["y"])
-        for sample in (pipeline.records(split)[i] for i in range(len(pipeline.records(split))))
-    ]
+def _records(learner: Learner, split: Split) -> list[tuple[HostArray, HostArray]]:
+    records = learner.pipeline.records(split)
+    samples = [records[index] for index in range(len(records))]
+    return [(sample["u"], sample["y"]) for sample in samples]
 
 
 def _comparison(learner: Learner) -> Table:

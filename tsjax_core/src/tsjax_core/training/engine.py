@@ -8,7 +8,7 @@ again inside. Losses stay on the device; nothing here waits for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,22 @@ class Clock(NamedTuple):
     epoch: Any
     progress: Any
     lr: Any
+
+
+Step: TypeAlias = Callable[[TrainState, Any, Clock], tuple[TrainState, dict[str, Array]]]
+"""A training step on its batch, as a function of state, buffers and clock."""
+
+
+class Windows(NamedTuple):
+    """Windows of signals that are kept on the device.
+
+    `signals` are joined over the files as `ResidentSource.read_resident` gives them; `starts` and
+    `files` (batch,) say where each window begins and to which file it belongs.
+    """
+
+    signals: Batch
+    starts: Any
+    files: Any
 
 
 class Engine:
@@ -93,12 +109,12 @@ class Engine:
             if transform is not None
             else frozenset()
         )
-        self.transforms_on_host = bool(getattr(transform, "changes_shape", False))
+        self._transforms_on_host = bool(getattr(transform, "changes_shape", False))
 
-        self.gather = jax.jit(_gather, static_argnames="win_sz")
-        self._step_batch = jax.jit(self._step, donate_argnums=0)
-        self._step_resident = jax.jit(
-            self._gather_and_step, donate_argnums=0, static_argnames="win_sz"
+        self._gather = jax.jit(_gather, static_argnames="win_sz")
+        self._step_batch = jax.jit(self._step, donate_argnames="state")
+        self._step_windows = jax.jit(
+            self._gather_and_step, donate_argnames="state", static_argnames="win_sz"
         )
         self.predict = jax.jit(self._predict)
         self.batch_loss = jax.jit(self._batch_loss)
@@ -110,51 +126,32 @@ class Engine:
         return TrainState(params, mutable, self._optimizer.init(params))
 
     def step_batch(
-        self, state: TrainState, buffers: Any, batch: Batch, clock: Clock
+        self, batch: Batch, state: TrainState, buffers: Any, clock: Clock
     ) -> tuple[TrainState, dict[str, Array]]:
         """Train on one batch. Returns the new state and the loss terms, still on the device."""
-        if self.transforms_on_host:
+        if self._transforms_on_host:
             batch = self._transformed(batch, clock)
-        new, terms = self._step_batch(state, buffers, batch, clock)
+        new, terms = self._step_batch(batch, state, buffers, clock)
         return new, terms
 
-    def step_resident(
-        self,
-        state: TrainState,
-        buffers: Any,
-        signals: Batch,
-        starts: HostArray,
-        files: HostArray,
-        clock: Clock,
-        *,
-        win_sz: int,
+    def step_windows(
+        self, windows: Windows, state: TrainState, buffers: Any, clock: Clock, *, win_sz: int
     ) -> tuple[TrainState, dict[str, Array]]:
-        """Train on the windows that begin at `starts` of signals kept on the device."""
-        if self.transforms_on_host:
-            batch = self.gather(signals, starts, files, win_sz=win_sz)
-            return self.step_batch(state, buffers, batch, clock)
-        new, terms = self._step_resident(
-            state, buffers, signals, starts, files, clock, win_sz=win_sz
-        )
+        """Train on windows of signals that are kept on the device; otherwise as `step_batch`."""
+        if self._transforms_on_host:
+            return self.step_batch(self._gather(windows, win_sz=win_sz), state, buffers, clock)
+        new, terms = self._step_windows(windows, state, buffers, clock, win_sz=win_sz)
         return new, terms
 
     def _gather_and_step(
-        self,
-        state: TrainState,
-        buffers: Any,
-        signals: Batch,
-        starts: Array,
-        files: Array,
-        clock: Clock,
-        *,
-        win_sz: int,
+        self, windows: Windows, state: TrainState, buffers: Any, clock: Clock, *, win_sz: int
     ) -> tuple[TrainState, dict[str, Array]]:
-        return self._step(state, buffers, _gather(signals, starts, files, win_sz=win_sz), clock)
+        return self._step(_gather(windows, win_sz=win_sz), state, buffers, clock)
 
     def _step(
-        self, state: TrainState, buffers: Any, batch: Batch, clock: Clock
+        self, batch: Batch, state: TrainState, buffers: Any, clock: Clock
     ) -> tuple[TrainState, dict[str, Array]]:
-        if self._transform is not None and not self.transforms_on_host:
+        if self._transform is not None and not self._transforms_on_host:
             batch = self._transformed(batch, clock)
         key = self._key_at(clock, 1)
 
@@ -219,12 +216,16 @@ def split_model(model: nnx.Module) -> tuple[Any, Any, Any, Any]:
     return graphdef, params, buffers, mutable
 
 
-def _gather(signals: Batch, starts: Array, files: Array, *, win_sz: int) -> dict[str, Array]:
-    """Cut windows of `win_sz` samples out of joined signals, and look up their files' scalars."""
+def _gather(windows: Windows, *, win_sz: int) -> dict[str, Array]:
+    """Cut the windows of `win_sz` samples out, and look up their files' scalars."""
 
-    def windows(x: AnyArray) -> Array:
-        return jax.vmap(lambda start: lax.dynamic_slice_in_dim(x, start, win_sz))(starts)
+    def cut(x: AnyArray) -> Array:
+        slices: Callable[[Any], Array] = jax.vmap(
+            lambda start: lax.dynamic_slice_in_dim(x, start, win_sz)
+        )
+        return slices(windows.starts)
 
     return {
-        name: x[files] if name.endswith("_scalar") else windows(x) for name, x in signals.items()
+        name: jnp.take(x, windows.files, axis=0) if name.endswith("_scalar") else cut(x)
+        for name, x in windows.signals.items()
     }

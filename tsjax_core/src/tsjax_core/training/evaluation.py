@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 
+from tsjax_core.data.store import Split
 from tsjax_core.losses.compose import NamedTerm
+from tsjax_core.protocols import BatchedSource, Source
 from tsjax_core.signatures import name_of
 from tsjax_core.types import Array, HostArray, Sample
+
+_MOST_SAMPLES = 1 << 18
+"""Time steps in a batch of whole records, so that long records do not fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Scores:
 class Evaluation(Scores):
     """Scores of a whole split. `files` holds those of each file, where the split has files."""
 
-    split: str = ""
+    split: Split = "valid"
     loss: float = float("nan")
     files: Mapping[str, Scores] = field(default_factory=dict)
 
@@ -95,41 +99,49 @@ def padded_length(length: int) -> int:
     return -(-length // step) * step
 
 
-def record_batches(
-    source: Any, *, bs: int, pad: bool, most_samples: int = 1 << 18
-) -> Iterator[tuple[list[int], list[int], Sample]]:
-    """Yield whole records in batches: their indices, their lengths, and the stacked samples.
+def split_batches(
+    source: Source, *, bs: int, pad: bool, fill: bool
+) -> Iterator[tuple[list[int], Sample]]:
+    """Yield the samples of a split in order: the true length of each that counts, and the batch.
 
-    Neighbouring records of equal (padded) length share a batch while it stays below `most_samples`
-    time steps. With `pad`, sequences are continued by their last sample; the caller cuts the
-    outputs to the lengths.
+    Windows come in batches of `bs`; with `fill`, the last batch repeats samples so that it has the
+    shape of the others, and as many lengths as count. Whole records come in batches of neighbours
+    of equal length; with `pad`, sequences are continued by their last sample to `padded_length`.
     """
+    if not isinstance(source, BatchedSource):
+        yield from _record_batches(source, bs, pad=pad)
+        return
+    bs = min(bs, len(source))
+    for start in range(0, len(source), bs):
+        indices = np.arange(start, min(start + bs, len(source)))
+        batch = source.read_batch(np.resize(indices, bs) if fill else indices)
+        yield [_length(batch, axis=1)] * len(indices), batch
 
-    def target_length(sample: Sample) -> int:
-        longest = max(x.shape[0] for x in sample.values() if x.ndim == 2)
-        return padded_length(longest) if pad else longest
 
-    waiting: list[tuple[int, int, Sample]] = []
+def _length(sample: Sample, axis: int) -> int:
+    return int(sample["u"].shape[axis])
 
-    def stacked() -> tuple[list[int], list[int], Sample]:
-        indices, lengths, samples = zip(*waiting, strict=True)
-        batch = {name: np.stack([s[name] for s in samples]) for name in samples[0]}
-        return list(indices), list(lengths), batch
 
+def _record_batches(source: Source, bs: int, *, pad: bool) -> Iterator[tuple[list[int], Sample]]:
+    waiting: list[tuple[int, Sample]] = []
     current = 0
+
+    def stacked() -> tuple[list[int], Sample]:
+        lengths, samples = zip(*waiting, strict=True)
+        return list(lengths), {name: np.stack([s[name] for s in samples]) for name in samples[0]}
+
     for index in range(len(source)):
         sample = source[index]
-        length = next(x.shape[0] for x in sample.values() if x.ndim == 2)
-        wanted = target_length(sample)
-        full = len(waiting) >= bs or (len(waiting) + 1) * wanted > most_samples
+        length = _length(sample, axis=0)
+        wanted = padded_length(length) if pad else length
+        full = len(waiting) >= bs or (len(waiting) + 1) * wanted > _MOST_SAMPLES
         if waiting and (wanted != current or full):
             yield stacked()
             waiting.clear()
         current = wanted
-        padded = {
-            name: np.pad(x, ((0, wanted - x.shape[0]), (0, 0)), mode="edge") if x.ndim == 2 else x
-            for name, x in sample.items()
-        }
-        waiting.append((index, length, padded))
+        more = ((0, wanted - length), (0, 0))
+        waiting.append(
+            (length, {k: np.pad(x, more, "edge") if x.ndim == 2 else x for k, x in sample.items()})
+        )
     if waiting:
         yield stacked()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,21 @@ from tsjax_core.errors import ConfigError, ModelError
 from tsjax_core.inference import predict
 from tsjax_core.losses.compose import named_terms
 from tsjax_core.losses.regression import normalized_mae
-from tsjax_core.protocols import AuxModel, ModelSpec, ResidentSource, StatefulModel
-from tsjax_core.signatures import declared, name_of
-from tsjax_core.training.engine import Clock, Engine, TrainState, split_model
+from tsjax_core.protocols import BatchedSource, ModelSpec, ResidentSource, StatefulModel
+from tsjax_core.signatures import name_of
+from tsjax_core.training.compatibility import (
+    check_aux,
+    check_data,
+    check_metrics,
+    check_output,
+)
+from tsjax_core.training.engine import Clock, Engine, Step, TrainState, Windows, split_model
 from tsjax_core.training.evaluation import (
     Evaluation,
     Scores,
     compute_loss,
     compute_scores,
-    record_batches,
+    split_batches,
 )
 from tsjax_core.training.optimizers import Optimizer, RateControlled
 from tsjax_core.training.progress import follow
@@ -34,6 +41,7 @@ from tsjax_core.types import Array, Batch, HostArray
 
 if TYPE_CHECKING:
     from tsjax_core.data.pipeline import GrainPipeline
+    from tsjax_core.data.store import Split
 
 
 @dataclass(frozen=True)
@@ -112,10 +120,9 @@ class Learner:
                 )
             self.model = built
         self._terms = named_terms(loss)
-        for metric in self.metrics:
-            declared(metric, kind="metric", offered=frozenset(), positional=4)
-        self._check_names()
-        self._check_data()
+        check_metrics(self.metrics)
+        check_aux(self.model, self._terms)
+        check_data(self.spec or self.model, self.reads, self.n_skip, pipeline)
 
         stats = self.signals.stats[self.signals.target]
         self._y_stats = (stats.mean, stats.std)
@@ -131,7 +138,9 @@ class Learner:
             y_std=stats.std,
             optimizer=self._optimizer,
         )
-        self._check_output()
+        check_output(
+            self.spec or self.model, self._engine, split_model(self.model), self.reads, pipeline
+        )
         # Apart from the key that drew the parameters, so that no draw of the training repeats it.
         self._key = jax.random.fold_in(jax.random.key(seed), 1)
         self._steps = 0
@@ -186,7 +195,7 @@ class Learner:
         """Train with `lr` for the share `pct_start` of the fit, then anneal it to 0."""
         return self.fit(n_epochs, lr, flat_cos(pct_start), show_progress=show_progress)
 
-    def evaluate(self, split: str = "valid") -> Evaluation:
+    def evaluate(self, split: Split = "valid") -> Evaluation:
         """Return loss and metrics on the whole of `split`: train, valid or test.
 
         Sequences start from the model's initial state and their first `n_skip` samples do not
@@ -201,33 +210,37 @@ class Learner:
         }
         return Evaluation(total.metrics, total.channels, split, self._loss_of(split, pairs), files)
 
-    def simulate_split(self, split: str) -> tuple[list[tuple[HostArray, HostArray]], list[str]]:
+    def simulate_split(
+        self, split: Split
+    ) -> tuple[list[tuple[HostArray, HostArray]], tuple[str, ...]]:
         """Return simulated and measured outputs of `split`, and the names of its files.
 
         Each pair is (batch, time, n_y) in raw units without the first `n_skip` samples: one pair
         per file for splits of whole files, else one per batch of windows and no names.
         """
         _, params, buffers, mutable = split_model(self.model)
-        target = self.signals.target
-        pending: list[tuple[Array, HostArray, list[int]]] = []
-        for lengths, batch in self._eval_batches(split):
+        source = self.pipeline.split(split)
+        pending: list[tuple[list[int], Array, HostArray]] = []
+        for lengths, batch in split_batches(
+            source, bs=self.pipeline.bs, pad=self._is_padded(), fill=True
+        ):
             inputs = [batch[name] for name in self.reads]
             pred = self._engine.predict(params, buffers, mutable, inputs)
-            pending.append((pred, np.asarray(batch[target]), lengths))
+            pending.append((lengths, pred, np.asarray(batch[self.signals.target])))
         pairs: list[tuple[HostArray, HostArray]] = []
-        paths = self.pipeline.file_names(split)
-        for pred, measured, lengths in pending:
-            predicted = np.asarray(pred)
-            if not paths:
-                kept = slice(0, len(lengths))
-                pairs.append((predicted[kept], measured[kept]))
+        for lengths, pred, measured in pending:
+            both = np.asarray(pred), measured
+            if isinstance(source, BatchedSource):
+                first, second = (x[: len(lengths)] for x in both)
+                pairs.append((first, second))
                 continue
             for row, length in enumerate(lengths):
-                one = [x[row : row + 1] for x in (predicted, measured)]
-                if predicted.ndim == 3:
-                    one = [x[:, :length] for x in one]
-                pairs.append((one[0], one[1]))
-        return [(self._engine.scored(p), self._engine.scored(t)) for p, t in pairs], paths
+                first, second = (
+                    x[row : row + 1, :length] if x.ndim == 3 else x[row : row + 1] for x in both
+                )
+                pairs.append((first, second))
+        scored = [(self._engine.scored(pred), self._engine.scored(y)) for pred, y in pairs]
+        return scored, self.pipeline.file_names(split)
 
     def predict(self, u: Any, *further: Any) -> HostArray:
         """Return the model's outputs for `u`, in raw units; see `tsjax_core.predict`."""
@@ -280,25 +293,10 @@ class Learner:
         params, mutable = jax.tree.map(jnp.copy, (params, mutable))
         state = TrainState(params, mutable, opt_state)
         values: list[dict[str, Array]] = []
-        resident = self.pipeline.resident
-        source = self.pipeline.train
-        steps: Iterator[Any]
-        if resident:
-            assert isinstance(source, ResidentSource)
-            steps = map(source.locate, self.pipeline.batch_indices(self._epochs_done))
-            signals = self._resident_signals(source)
-        else:
-            steps = self.pipeline.train_batches(self._epochs_done)
-        for part, rate, step in zip(progress, rates, steps, strict=True):
+        for part, rate, step in zip(progress, rates, self._steps_of_epoch(), strict=True):
             self.progress = float(part)
             clock = Clock(self._key, np.int32(self._steps), np.int32(epoch), part, rate)
-            if resident:
-                starts, files = step
-                state, terms = self._engine.step_resident(
-                    state, buffers, signals, starts, files, clock, win_sz=source.win_sz
-                )
-            else:
-                state, terms = self._engine.step_batch(state, buffers, step, clock)
+            state, terms = step(state, buffers, clock)
             values.append(terms)
             self._steps += 1
         fetched: list[dict[str, Any]] = jax.device_get(values)
@@ -308,100 +306,35 @@ class Learner:
         }
         return state, means
 
-    def _resident_signals(self, source: ResidentSource) -> Batch:
+    def _steps_of_epoch(self) -> Iterator[Step]:
+        """Yield the step of each batch of the next epoch."""
+        source = self.pipeline.train
+        if not self.pipeline.resident:
+            for batch in self.pipeline.train_batches(self._epochs_done):
+                yield partial(self._engine.step_batch, batch)
+            return
+        assert isinstance(source, ResidentSource)
         if self._signals_on_device is None:
             self._signals_on_device = jax.device_put(source.read_resident())
-        return self._signals_on_device
+        for indices in self.pipeline.batch_indices(self._epochs_done):
+            windows = Windows(self._signals_on_device, *source.locate(indices))
+            yield partial(self._engine.step_windows, windows, win_sz=source.win_sz)
 
-    def _eval_batches(self, split: str) -> Iterator[tuple[list[int], Batch]]:
-        """Yield the true lengths of the rows that count, and the batch."""
-        source = self.pipeline.split(split)
-        if self.pipeline.file_names(split):
-            pad = isinstance(self.model, StatefulModel) and self.signals.target == "y"
-            for _, lengths, sample in record_batches(source, bs=self.pipeline.bs, pad=pad):
-                yield lengths, sample
-            return
-        bs = min(self.pipeline.bs, len(source))
-        for start in range(0, len(source), bs):
-            indices = np.arange(start, min(start + bs, len(source)))
-            # A last batch of another size would be compiled for itself; fill it and cut it off.
-            full = np.resize(indices, bs)
-            yield [0] * len(indices), source.read_batch(full)
-
-    def _loss_of(self, split: str, pairs: list[tuple[HostArray, HostArray]]) -> float:
+    def _loss_of(self, split: Split, pairs: list[tuple[HostArray, HostArray]]) -> float:
         plain = [term for term in self._terms if not term.wants]
         if plain:
             return compute_loss(plain, pairs, self._y_stats)
         _, params, buffers, mutable = split_model(self.model)
         total = weight = 0.0
-        for lengths, batch in self._eval_batches(split):
+        batches = split_batches(
+            self.pipeline.split(split), bs=self.pipeline.bs, pad=False, fill=False
+        )
+        for lengths, batch in batches:
             terms = self._engine.batch_loss(params, buffers, mutable, batch)
-            total += len(lengths) * float(sum(terms.values()))
-            weight += len(lengths)
+            total += sum(lengths) * float(sum(terms.values()))
+            weight += sum(lengths)
         return total / weight
 
-    def _check_names(self) -> None:
-        names = [name_of(metric) for metric in self.metrics]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ConfigError(
-                f"two metrics are named {', '.join(map(repr, twice))}; the history needs one name "
-                "for each. Wrap one in a function with a name of its own.",
-                key="metrics",
-            )
-        if any("aux" in term.wants for term in self._terms) and not isinstance(
-            self.model, AuxModel
-        ):
-            wanting = ", ".join(term.name for term in self._terms if "aux" in term.wants)
-            raise ModelError(
-                f"the loss {wanting} declares 'aux', and {name_of(self.model)} has no "
-                "call_with_aux that returns (output, named intermediate values)."
-            )
-
-    def _check_data(self) -> None:
-        names = self.signals.names
-        if missing := [key for key in self.reads if key not in names]:
-            raise ModelError(
-                f"{name_of(self.spec or self.model)} reads {', '.join(missing)}, and the data have "
-                f"{', '.join(names)}. Name the signals in create_grain_dls."
-            )
-        if "u_scalar" in names and "u_scalar" not in self.reads:
-            raise ModelError(
-                f"the data have scalar inputs ({', '.join(self.signals.scalar_inputs)}), and "
-                f"{name_of(self.spec or self.model)} reads only {', '.join(self.reads)}. Use a "
-                "model that reads 'u_scalar' (scalar_inputs = true for the core models), or leave "
-                "u_scalars out."
-            )
-        if not 0 <= self.n_skip < self.pipeline.win_sz:
-            raise ConfigError(
-                f"n_skip = {self.n_skip} must be 0 or more and below win_sz = "
-                f"{self.pipeline.win_sz}, or no sample of a window counts.",
-                key="n_skip",
-            )
-        for split in ("valid", "test"):
-            for name, length in self.pipeline.file_lengths(split).items():
-                if length <= self.n_skip:
-                    raise ConfigError(
-                        f"n_skip = {self.n_skip} leaves nothing of {name}, which has {length} "
-                        "samples; choose it below the shortest file.",
-                        key="n_skip",
-                    )
-
-    def _check_output(self) -> None:
-        names, target = self.signals.names, self.signals.target
-        bs, win_sz = 2, self.pipeline.win_sz
-
-        def shape(key: str) -> tuple[int, ...]:
-            return (
-                (bs, len(names[key])) if key.endswith("_scalar") else (bs, win_sz, len(names[key]))
-            )
-
-        _, params, buffers, mutable = split_model(self.model)
-        inputs = [jnp.zeros(shape(key), np.float32) for key in self.reads]
-        got = jax.eval_shape(self._engine.predict, params, buffers, mutable, inputs)
-        expected = shape(target)
-        if got.shape != expected:
-            raise ModelError(
-                f"{name_of(self.spec or self.model)} returns shape {got.shape} for a batch of {bs} "
-                f"windows of {win_sz} samples; the targets "
-                f"({', '.join(names[target])}) have {expected}."
-            )
+    def _is_padded(self) -> bool:
+        """Tell whether whole records may be continued: the model must not look ahead."""
+        return isinstance(self.model, StatefulModel) and self.signals.target == "y"

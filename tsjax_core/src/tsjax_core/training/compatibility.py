@@ -1,0 +1,104 @@
+"""Whether model, loss, metrics and data fit each other, checked once when a learner is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from tsjax_core.errors import ConfigError, ModelError
+from tsjax_core.losses.compose import NamedTerm
+from tsjax_core.protocols import AuxModel
+from tsjax_core.signatures import declared, name_of
+from tsjax_core.types import Array
+
+if TYPE_CHECKING:
+    from tsjax_core.data.pipeline import GrainPipeline
+    from tsjax_core.training.engine import Engine
+
+
+def check_metrics(metrics: Sequence[Callable[..., Array]]) -> None:
+    """Raise SignatureError for a metric that cannot be called, ConfigError for one name twice."""
+    for metric in metrics:
+        declared(metric, kind="metric", offered=frozenset(), positional=4)
+    names = [name_of(metric) for metric in metrics]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(
+            f"two metrics are named {', '.join(map(repr, twice))}; the history needs one name "
+            "for each. Wrap one in a function with a name of its own.",
+            key="metrics",
+        )
+
+
+def check_aux(model: Any, terms: Sequence[NamedTerm]) -> None:
+    """Raise ModelError where a term declares `aux` and the model has no intermediate values."""
+    wanting = [term.name for term in terms if "aux" in term.wants]
+    if wanting and not isinstance(model, AuxModel):
+        raise ModelError(
+            f"the loss {', '.join(wanting)} declares 'aux', and {name_of(model)} has no "
+            "call_with_aux that returns (output, named intermediate values)."
+        )
+
+
+def check_data(owner: Any, reads: Sequence[str], n_skip: int, pipeline: GrainPipeline) -> None:
+    """Raise an error where the data lack what the model reads, or `n_skip` leaves nothing.
+
+    `owner` is the model or its specification, for the text.
+    """
+    signals = pipeline.signals
+    names = signals.names
+    if missing := [key for key in reads if key not in names]:
+        raise ModelError(
+            f"{name_of(owner)} reads {', '.join(missing)}, and the data have "
+            f"{', '.join(names)}. Name the signals in create_grain_dls."
+        )
+    if "u_scalar" in names and "u_scalar" not in reads:
+        raise ModelError(
+            f"the data have scalar inputs ({', '.join(signals.scalar_inputs)}), and "
+            f"{name_of(owner)} reads only {', '.join(reads)}. Use a model that reads 'u_scalar' "
+            "(scalar_inputs = true for the core models), or leave u_scalars out."
+        )
+    if not 0 <= n_skip < pipeline.win_sz:
+        raise ConfigError(
+            f"n_skip = {n_skip} must be 0 or more and below win_sz = {pipeline.win_sz}, or no "
+            "sample of a window counts.",
+            key="n_skip",
+        )
+    for split in ("valid", "test"):
+        for name, length in pipeline.file_lengths(split).items():
+            if length <= n_skip:
+                raise ConfigError(
+                    f"n_skip = {n_skip} leaves nothing of {name} in {split}, which has {length} "
+                    "samples; choose it below the shortest file.",
+                    key="n_skip",
+                )
+
+
+def check_output(
+    owner: Any,
+    engine: Engine,
+    parts: tuple[Any, Any, Any, Any],
+    reads: Sequence[str],
+    pipeline: GrainPipeline,
+) -> None:
+    """Raise ModelError where the output for a batch of windows has another shape than the targets.
+
+    `parts` are those of `split_model`; nothing is computed.
+    """
+    names, target = pipeline.signals.names, pipeline.signals.target
+    bs, win_sz = 2, pipeline.win_sz
+
+    def shape(key: str) -> tuple[int, ...]:
+        width = len(names[key])
+        return (bs, width) if key.endswith("_scalar") else (bs, win_sz, width)
+
+    _, params, buffers, mutable = parts
+    inputs = [jnp.zeros(shape(key), jnp.float32) for key in reads]
+    got = jax.eval_shape(engine.predict, params, buffers, mutable, inputs)
+    if got.shape != shape(target):
+        raise ModelError(
+            f"{name_of(owner)} returns shape {got.shape} for a batch of {bs} windows of {win_sz} "
+            f"samples; the targets ({', '.join(names[target])}) have {shape(target)}."
+        )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from tsjax_core.data.store import Split
 from tsjax_core.training.evaluation import Evaluation, Scores
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def write_report(learner: Learner, evaluation: Evaluation, folder: Path) -> tupl
     return tuple(_figures(learner, evaluation.split, folder))
 
 
-def _figures(learner: Learner, split: str, folder: Path) -> list[Path]:
+def _figures(learner: Learner, split: Split, folder: Path) -> list[Path]:
     from tsjax_core.viz import plot_history, plot_results
 
     paths: list[Path] = []

@@ -167,11 +167,11 @@ def _offset(file: h5py.File, dataset: h5py.Dataset) -> int | None:
 
 def read_scalar(file: h5py.File, path: Path, name: str) -> float:
     """Return the file attribute `name`, or value `index` of an array attribute `name:index`."""
-    key, index = name, None
-    if name not in file.attrs:
+    key, index, present = name, None, list(file.attrs)
+    if name not in present:
         head, _, tail = name.rpartition(":")
-        if head not in file.attrs or not tail.isdecimal():
-            raise missing_signal(path, name, list(file.attrs), what="file attribute")
+        if head not in present or not tail.isdecimal():
+            raise missing_signal(path, name, present, what="file attribute")
         key, index = head, int(tail)
     values = np.asarray(file.attrs[key]).reshape(-1)
     if values.dtype.kind not in "iufb" or values.size == 0:

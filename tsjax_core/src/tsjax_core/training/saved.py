@@ -84,7 +84,8 @@ def save_model(model: nnx.Module, spec: ModelSpec | None, signals: Signals, path
     with replaced_directory(path) as fresh:
         text = json.dumps(description, indent=2)
         (fresh / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-        _write_arrays(fresh / PARAMETERS, nnx.to_pure_dict(nnx.state(model)))
+        names, arrays, _ = _named_arrays(nnx.to_pure_dict(nnx.state(model)))
+        _write_arrays(fresh / PARAMETERS, dict(zip(names, arrays, strict=True)))
     return path
 
 
@@ -139,8 +140,9 @@ def load_saved(path: str | Path) -> SavedModel:
             f"{name} builds {type(model).__name__}, which is no flax.nnx.Module.", path=path
         )
     state = nnx.state(model)
-    expected = nnx.to_pure_dict(state)
-    nnx.replace_by_pure_dict(state, _read_arrays(path / PARAMETERS, expected))
+    names, arrays, structure = _named_arrays(nnx.to_pure_dict(state))
+    stored = _read_arrays(path / PARAMETERS, dict(zip(names, arrays, strict=True)))
+    nnx.replace_by_pure_dict(state, jax.tree.unflatten(structure, [stored[n] for n in names]))
     nnx.update(model, state)
     return SavedModel(model, name, spec, signals)
 
@@ -167,39 +169,50 @@ def replaced_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _write_arrays(path: Path, tree: Mapping[str, Any]) -> None:
+def _named_arrays(tree: Any) -> tuple[list[str], list[Any], Any]:
+    """Return names such as `layers.0.w_in`, the arrays, and the structure to build them into."""
+    leaves, structure = jax.tree.flatten_with_path(tree)
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    return names, [leaf for _, leaf in leaves], structure
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     import orbax.checkpoint as ocp
 
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path.absolute(), tree)
+        checkpointer.save(path.absolute(), arrays)
 
 
-def _read_arrays(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
+def _read_arrays(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
     import orbax.checkpoint as ocp
 
     with ocp.StandardCheckpointer() as checkpointer:
         try:
-            metadata = checkpointer.metadata(path.absolute()).item_metadata
-            stored = {jax.tree_util.keystr(k): tuple(v.shape) for k, v in _leaves(metadata.tree)}
-            wanted = {jax.tree_util.keystr(k): np.shape(v) for k, v in _leaves(expected)}
-            if stored != wanted:
-                differing = sorted(set(stored.items()) ^ set(wanted.items()))
-                raise ValueError(  # noqa: TRY301 - told to the user below, as any damage is
-                    "it does not hold the arrays that the model's options ask for: "
-                    + ", ".join(f"{key} {shape}" for key, shape in differing[:4])
-                )
-            restored: dict[str, Any] = checkpointer.restore(path.absolute(), expected)
+            metadata = checkpointer.metadata(path.absolute()).item_metadata.tree
+            found = {name: tuple(value.shape) for name, value in metadata.items()}
+            wanted = {name: np.shape(value) for name, value in expected.items()}
+            # Orbax restores into another shape without a word.
+            restored: dict[str, Any] | None = (
+                checkpointer.restore(path.absolute(), expected) if found == wanted else None
+            )
         except Exception as error:
             raise SavedModelError(
                 f"the parameters in {path} cannot be read ({type(error).__name__}: {error}); "
                 "save the model again.",
                 path=path.parent,
             ) from error
+    if restored is None:
+        differing = ", ".join(
+            f"{name}: stored {found.get(name, 'nothing')}, expected {wanted.get(name, 'nothing')}"
+            for name in sorted(found | wanted)
+            if found.get(name) != wanted.get(name)
+        )
+        raise SavedModelError(
+            f"the parameters in {path} do not fit the options in {DESCRIPTION}: {differing}. "
+            "Save the model again, or restore the options that it was saved with.",
+            path=path.parent,
+        )
     return restored
-
-
-def _leaves(tree: Any) -> list[tuple[Any, Any]]:
-    return jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
 
 
 def _signals_to_json(signals: Signals) -> dict[str, Any]:

@@ -1,0 +1,162 @@
+"""Saved models: equal outputs after loading, and every way in which it can go wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from tsjax_core import GRULearner, Learner, create_grain_dls, load_model, predict
+from tsjax_core.errors import PluginError, SavedModelError
+from tsjax_core.models.recurrent import GRU
+from tsjax_core.training import saved
+
+
+@pytest.fixture(scope="module")
+def learner(two_by_three) -> Learner:
+    data = create_grain_dls(["a", "b"], ["p", "q", "r"], two_by_three, win_sz=40, stp_sz=20, bs=8)
+    learner = GRULearner(data, hidden_size=4, num_layers=2)
+    learner.fit(1, show_progress=False)
+    return learner
+
+
+@pytest.fixture
+def stored(learner, tmp_path) -> Path:
+    return learner.save(tmp_path / "model")
+
+
+def test_a_loaded_model_gives_the_same_bits(learner, stored):
+    """Outputs, specification and signals are those that were saved."""
+    u = np.random.default_rng(0).standard_normal((50, 2))
+    np.testing.assert_array_equal(predict(load_model(stored), u), learner.predict(u))
+    loaded = saved.load_saved(stored)
+    assert loaded.spec == learner.spec
+    assert loaded.signals == learner.signals
+    assert loaded.name == "core/gru"
+
+
+def test_the_description_is_readable(stored):
+    """A person finds name, options, distribution, version and signals in model.json."""
+    description = json.loads((stored / "model.json").read_text())
+    assert description["name"] == "core/gru"
+    assert description["options"]["num_layers"] == 2
+    assert description["distribution"] == "tsjax-core"
+    assert description["version"]
+    assert description["signals"]["outputs"] == ["p", "q", "r"]
+    assert description["signals"]["dt"] == pytest.approx(0.1)
+
+
+def test_saving_again_replaces_the_model_as_a_whole(learner, stored):
+    """The second save leaves one model, and no other file beside it."""
+    learner.fit(1, lr=0.05, show_progress=False)
+    assert learner.save(stored) == stored
+    u = np.ones((20, 2))
+    np.testing.assert_array_equal(predict(load_model(stored), u), learner.predict(u))
+    assert [path.name for path in stored.parent.iterdir()] == ["model"]
+
+
+def test_a_failed_save_leaves_the_earlier_model(learner, stored, monkeypatch):
+    """When writing the parameters fails, nothing of the earlier model is touched."""
+
+    def fail(path, tree):
+        path.mkdir()
+        raise OSError("no space left on device")
+
+    before = learner.predict(np.ones((9, 2)))
+    monkeypatch.setattr(saved, "_write_arrays", fail)
+    with pytest.raises(OSError, match="no space left"):
+        learner.save(stored)
+    np.testing.assert_array_equal(predict(load_model(stored), np.ones((9, 2))), before)
+    assert [path.name for path in stored.parent.iterdir()] == ["model"]
+
+
+def refused(act, *parts) -> str:
+    with pytest.raises(SavedModelError) as caught:
+        act()
+    print(caught.value)
+    assert all(str(part) in str(caught.value) for part in parts), parts
+    return str(caught.value)
+
+
+def test_a_directory_with_something_else_is_left_alone(learner, tmp_path):
+    """The error names it, and nothing in it changes."""
+    (tmp_path / "notes.txt").write_text("mine")
+    refused(lambda: learner.save(tmp_path), tmp_path, "something other than a saved model")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    file = tmp_path / "notes.txt"
+    refused(lambda: learner.save(file), file, "something other")
+
+
+@dataclass(frozen=True)
+class Unregistered(GRU):
+    """A specification that no plugin offers."""
+
+
+def test_what_cannot_be_found_again_is_not_saved(learner, tmp_path):
+    """A ready-made model, and a specification of a script."""
+    ready = Learner(learner.model, learner.pipeline)
+    refused(lambda: ready.save(tmp_path / "a"), "ready-made model", "specification")
+    scripted = Learner(Unregistered(hidden_size=2), learner.pipeline)
+    refused(lambda: scripted.save(tmp_path / "b"), "Unregistered", "tsjax_models")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_without_model_is_told(tmp_path):
+    """The error says what is missing and what to give."""
+    refused(lambda: load_model(tmp_path), tmp_path, "no model.json", "RUN/model")
+
+
+def rewrite(stored: Path, **changes) -> None:
+    file = stored / "model.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_damaged_files_are_told(stored):
+    """Broken JSON, missing keys, a newer format, parameters of another shape, or none."""
+    text = (stored / "model.json").read_text()
+    (stored / "model.json").write_text(text[:100])
+    refused(lambda: load_model(stored), "model.json is damaged")
+    (stored / "model.json").write_text("{}")
+    refused(lambda: load_model(stored), "model.json is damaged", "'name'")
+    (stored / "model.json").write_text(text)
+    rewrite(stored, format=99)
+    refused(lambda: load_model(stored), "format 99", "reads format 1")
+    (stored / "model.json").write_text(text)
+    rewrite(stored, options={"hidden_size": 5, "num_layers": 2})
+    refused(
+        lambda: load_model(stored),
+        "do not fit the options",
+        "layers.0.w_rec: stored (4, 12), expected (5, 15)",
+    )
+    rewrite(stored, options={"hidden_sice": 5})
+    refused(lambda: load_model(stored), "'hidden_sice'", "saved by tsjax-core")
+    (stored / "model.json").write_text(text)
+    shutil.rmtree(stored / "parameters")
+    refused(lambda: load_model(stored), "parameters", "cannot be read")
+
+
+def test_a_missing_plugin_is_told_with_what_to_install(stored):
+    """A model of a plugin that is not installed names the distribution."""
+    rewrite(stored, name="acme/wiener")
+    with pytest.raises(PluginError) as caught:
+        load_model(stored)
+    print(caught.value)
+    assert "'acme'" in str(caught.value)
+
+
+def test_a_specification_that_builds_no_module_is_told(stored, monkeypatch):
+    """The loader needs a flax.nnx.Module to put the parameters into."""
+    monkeypatch.setattr(GRU, "build", lambda self, signals, *, rngs: len)
+    refused(lambda: load_model(stored), "core/gru builds builtin_function_or_method", "nnx.Module")
+
+
+def test_the_model_in_memory_is_a_module(stored):
+    """`load_model` returns the module itself, ready to be called on raw units."""
+    model = load_model(stored)
+    assert isinstance(model, nnx.Module)
+    assert model(np.zeros((2, 7, 2), np.float32)).shape == (2, 7, 3)

@@ -83,7 +83,9 @@ def decode(
             values[key] = _CONVERTER.structure(value, hints.get(key, Any))
         except Exception as error:
             texts = cattrs.transform_error(error, path=key, format_exception=_format)
-            raise _error("; ".join(texts), where, key, file) from error
+            placed = (text.rpartition(" @ ") for text in texts)
+            told = "; ".join(f"{path}: {message}" for message, _, path in placed)
+            raise _error(told, where, key, file) from error
     return values
 
 

@@ -45,6 +45,12 @@ class TrainOptions:
     metrics: Sequence[str] = ("core/rmse", "core/fit_percent")
     keep: Literal["best", "last"] = "best"
 
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ConfigError(f"epochs = {self.epochs}; train for at least 1 epoch.", key="epochs")
+        if not 0.0 < self.lr < float("inf"):
+            raise ConfigError(f"lr = {self.lr} is not a positive number.", key="lr")
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -95,7 +101,7 @@ class Experiment:
         try:
             return create_grain_dls(**options)
         except ConfigError as error:
-            raise self._placed(error, "data") from error
+            raise _placed(error, "data", self.file) from error
 
     def to_tables(self) -> dict[str, Any]:
         """Return the experiment as TOML tables that describe it completely."""
@@ -148,27 +154,17 @@ class Experiment:
         except PluginError as error:
             where, _, option = key.partition(".")
             raise ConfigError(
-                f"{self._place(where)}{option}: {error}", key=key, file=self.file
+                f"{_place(where, self.file)}{option}: {error}", key=key, file=self.file
             ) from error
 
     def _make(self, factory: Callable[..., Any], options: Mapping[str, Any], where: str) -> Any:
         try:
             return factory(**decode(factory, options, where=where, file=self.file))
         except ConfigError as error:
-            raise self._placed(error, where) from error
-
-    def _placed(self, error: ConfigError, where: str) -> ConfigError:
-        """Return `error` with file and table in its text."""
-        if error.file is not None or self.file is None:
-            return error
-        key = f"{where}.{error.key}" if error.key else where
-        return ConfigError(f"{self._place(where)}{error}", key=key, file=self.file)
-
-    def _place(self, where: str) -> str:
-        return f"{self.file}: [{where}] " if self.file is not None else f"[{where}] "
+            raise _placed(error, where, self.file) from error
 
     def _error(self, text: str, where: str) -> ConfigError:
-        return ConfigError(f"{self._place(where)}{text}", key=where, file=self.file)
+        return ConfigError(f"{_place(where, self.file)}{text}", key=where, file=self.file)
 
 
 def load_experiment(file: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -216,11 +212,28 @@ def parse_experiment(tables: Mapping[str, Any], *, file: Path | None = None) -> 
         model=tables["model"],
         loss=tables.get("loss", ()),
         transform=tables.get("transform", ()),
-        train=TrainOptions(
-            **decode(TrainOptions, tables.get("train", {}), where="train", file=file)
-        ),
+        train=_train_options(tables.get("train", {}), file),
         file=file,
     )
+
+
+def _train_options(table: Mapping[str, Any], file: Path | None) -> TrainOptions:
+    try:
+        return TrainOptions(**decode(TrainOptions, table, where="train", file=file))
+    except ConfigError as error:
+        raise _placed(error, "train", file) from error
+
+
+def _placed(error: ConfigError, where: str, file: Path | None) -> ConfigError:
+    """Return `error` with file and table in its text."""
+    if error.file is not None or file is None:
+        return error
+    key = f"{where}.{error.key}" if error.key else where
+    return ConfigError(f"{_place(where, file)}{error}", key=key, file=file)
+
+
+def _place(where: str, file: Path | None) -> str:
+    return f"{file}: [{where}] " if file is not None else f"[{where}] "
 
 
 def _expanded(dataset: str, file: Path | None) -> Path:

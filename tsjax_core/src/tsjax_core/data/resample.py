@@ -133,8 +133,10 @@ class ResampledStore:
         """Return new samples `start` to `stop` as float32, (stop - start, len(signals))."""
         ratio, raw_length = self._ratio_and_length(path, signals)
         start, stop = sample_range(path, resampled_length(raw_length, ratio), start, stop)
-        if ratio == 1 or start == stop:
+        if ratio == 1:
             return self._store.read_signals(path, signals, start, stop)
+        if start == stop:
+            return np.empty((0, len(signals)), np.float32)
         filtering = _FILTERS[self._method](ratio)
         first, last = filtering.raw_range(start, stop, raw_length)
         raw = self._store.read_signals(path, signals, first, last)
@@ -155,8 +157,9 @@ class ResampledStore:
             first = filtering.lowest(starts)
             span = int((filtering.lowest(starts + win_sz - 1) - first).max()) + filtering.width
             inside = (first >= 0) & (first + span <= raw_length)
-            raw = self._store.read_windows(path, signals, first[inside], span)
-            out[inside] = filtering.windows(raw, starts[inside], win_sz)
+            if inside.any():
+                raw = self._store.read_windows(path, signals, first[inside], span)
+                out[inside] = filtering.windows(raw, starts[inside], win_sz)
         for row in np.flatnonzero(~inside):
             start = int(starts[row])
             out[row] = self.read_signals(path, signals, start, start + win_sz)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from tsjax_core.types import HostArray
 
-# Grain's own MapDataset.shuffle takes as many rounds of its cipher.
-_ROUNDS = 4
+# With the 4 rounds that Grain's MapDataset.shuffle takes, the steps from one index to the next
+# show a pattern (chi-square 35 times its expectation over 65 536 windows); with 8 they do not.
+_ROUNDS = 8
+
+# Grain permutes blocks of at least 16 bits and skips what lies beyond n, so that an order of few
+# windows costs as much as one of 65 536. Ranking as many members of a block is cheaper.
+_RANKED = 1 << 14
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
 class EpochOrder:
-    """A permutation of 0 to n - 1, of which any part is computed by itself.
+    """A permutation of 0 to n - 1, made by Grain's sampler from a seed of 32 bits.
 
-    `order[a:b]` returns positions a to b as int64 without computing the others. The permutation is
-    that of Grain's sampler for `epoch_seed`, a number of 32 bits.
+    `order[a:b]` returns positions a to b as int64, and beyond 16 384 windows computes no others.
     """
 
     n: int
@@ -28,10 +34,18 @@ class EpochOrder:
 
     def __getitem__(self, part: slice) -> HostArray:
         """Return the indices at the positions `part`."""
+        if self.n <= _RANKED:
+            return self._ranked[part]
+        return self._shuffled(range(self.n)[part], self.n)
+
+    @cached_property
+    def _ranked(self) -> HostArray:
+        return np.argsort(self._shuffled(range(self.n), _BLOCK))
+
+    def _shuffled(self, positions: range, block: int) -> HostArray:
         from grain.experimental import index_shuffle
 
-        positions = range(self.n)[part]
-        last, seed = self.n - 1, self.epoch_seed
+        last, seed = block - 1, self.epoch_seed
         shuffled = (index_shuffle(position, last, seed, _ROUNDS) for position in positions)
         return np.fromiter(shuffled, np.int64, len(positions))
 

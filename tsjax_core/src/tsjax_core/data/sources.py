@@ -137,11 +137,11 @@ class WindowedSource:
         self.win_sz = win_sz
         self.stp_sz = stp_sz
         lengths = self.records.lengths
-        self._check_lengths(lengths)
         counts = np.maximum((lengths - win_sz) // stp_sz + 1, 0)
         self._first_window = np.concatenate([[0], np.cumsum(counts)])
         self._first_sample = np.concatenate([[0], np.cumsum(lengths)])
         self._many = store if isinstance(store, WindowStore) else None
+        self._check_lengths(lengths)
 
     def _check_lengths(self, lengths: HostArray) -> None:
         paths = self.records.paths

@@ -125,8 +125,7 @@ def test_what_is_wrong_is_told_with_file_table_and_key(folder, tables, key, part
     """Nothing is trained, and the error says where and what to write instead."""
     file = write(folder, tables)
     with pytest.raises(ConfigError) as caught:
-        experiment = load_experiment(file)
-        experiment.build()
+        load_experiment(file).build()
     print(caught.value)
     assert str(caught.value).startswith(f"{file}: ")
     assert all(part in str(caught.value) for part in parts)

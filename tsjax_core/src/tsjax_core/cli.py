@@ -37,9 +37,6 @@ def main() -> None:
     except TsjaxError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

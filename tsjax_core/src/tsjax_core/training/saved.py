@@ -191,7 +191,7 @@ def _read_arrays(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
             metadata = checkpointer.metadata(path.absolute()).item_metadata.tree
             found = {name: tuple(value.shape) for name, value in metadata.items()}
             wanted = {name: np.shape(value) for name, value in expected.items()}
-            # Orbax restores into another shape without a word.
+            # Asked to restore other shapes, Orbax answers in terms that no user knows.
             restored: dict[str, Any] | None = (
                 checkpointer.restore(path.absolute(), expected) if found == wanted else None
             )

@@ -1,0 +1,339 @@
+"""The command line as a user meets it: what it prints, what it writes, and its exit status."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import tomli_w
+
+from tsjax_core import cli, load_model, predict
+from tsjax_core.run import load_learner
+
+EXPERIMENT = {
+    "data": {
+        "dataset": "data",
+        "u": ["u"],
+        "y": ["y"],
+        "win_sz": 40,
+        "stp_sz": 20,
+        "bs": 8,
+        "valid": "files",
+    },
+    "model": {"name": "core/gru", "hidden_size": 3},
+    "train": {"epochs": 3, "n_skip": 5, "lr": 0.01},
+}
+
+
+def rows_of(file: Path) -> list[list[str]]:
+    return list(csv.reader(file.read_text().splitlines()))
+
+
+def table(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(file.read_text().splitlines()))
+
+
+@pytest.fixture
+def tsjax(monkeypatch, capsys):
+    """Run the command in this process; return exit status, standard output and error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tsjax", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        out = capsys.readouterr()
+        print(out.out, out.err, sep="\n")
+        code = left.value.code
+        return (code if isinstance(code, int) else 0), out.out, out.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(oscillator, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "data").symlink_to(oscillator)
+    (folder / "small.toml").write_text(tomli_w.dumps(EXPERIMENT))
+    return folder
+
+
+@pytest.fixture
+def run(folder, monkeypatch, tsjax) -> Path:
+    """Return a finished run; the first test that asks for it trains it."""
+    monkeypatch.chdir(folder)
+    path = folder / "runs" / "small"
+    if not path.exists():
+        assert tsjax("train", "small.toml")[0] == 0
+    return path
+
+
+def test_train_writes_a_whole_run_directory(run):
+    """Experiment with every default, versions, a row per epoch, model, scores and figures."""
+    names = {path.relative_to(run).as_posix() for path in run.rglob("*.*") if path.is_file()}
+    assert {
+        "experiment.toml",
+        "versions.json",
+        "history.csv",
+        "model/model.json",
+        "report/scores.csv",
+        "report/history.png",
+        "report/test_arrow.png",
+        "report/test_multisine.png",
+    } <= names
+    rows = table(run / "history.csv")
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert set(rows[0]) == {"epoch", "seconds", "train_loss", "valid_loss", "rmse", "fit_percent"}
+    versions = json.loads((run / "versions.json").read_text())
+    assert {"tsjax-core", "jax", "flax", "python"} <= set(versions)
+    text = (run / "experiment.toml").read_text()
+    assert "num_layers = 1" in text
+    assert 'schedule = "flat_cos"' in text
+
+
+def test_train_says_what_it_kept_and_where(folder, tsjax, monkeypatch):
+    """Two more runs of the same experiment are the same bits, in directories of their own."""
+    monkeypatch.chdir(folder)
+    outs = [tsjax("train", "small.toml", "--out", f"twin-{i}") for i in (1, 2)]
+    for (status, out, err), path in zip(outs, ("twin-1", "twin-2"), strict=True):
+        assert status == 0
+        assert "kept the model of epoch" in out
+        assert "arrow.hdf5" in out
+        assert "all of test" in out
+        assert f"run: {path}" in out
+        assert "epoch 3/3  train" in err
+    first, second = (load_model(folder / f"twin-{i}" / "model") for i in (1, 2))
+    u = np.linspace(-0.1, 0.1, 50)
+    np.testing.assert_array_equal(predict(first, u), predict(second, u))
+
+
+def test_a_run_can_be_trained_again_from_its_own_experiment(run, folder, tsjax):
+    """The written experiment is complete: it gives the same model."""
+    assert tsjax("train", run / "experiment.toml", "--out", folder / "again")[0] == 0
+    u = np.linspace(-0.1, 0.1, 50)
+    np.testing.assert_array_equal(
+        predict(load_model(run / "model"), u), predict(load_model(folder / "again/model"), u)
+    )
+
+
+def test_the_model_of_the_best_epoch_is_kept(run, folder, tsjax):
+    """With a rate that makes the training diverge, the first epochs are the best."""
+    status, out, _ = tsjax(
+        "train", folder / "small.toml", "--out", folder / "wild",
+        "--set", "train.lr=3.0", "--set", "train.schedule=constant", "--set", "train.epochs=6",
+    )  # fmt: skip
+    assert status == 0
+    rows = table(folder / "wild" / "history.csv")
+    losses = [float(row["valid_loss"]) for row in rows]
+    assert f"kept the model of epoch {int(np.argmin(losses)) + 1}" in out
+    assert np.argmin(losses) < 5
+    learner = load_learner(folder / "wild")
+    assert learner.evaluate("valid").loss == pytest.approx(min(losses), rel=1e-6)
+
+
+def test_evaluate_prints_the_scores_of_a_split(run, tsjax):
+    """The test scores are those that the training wrote; other splits have their own."""
+    status, out, _ = tsjax("evaluate", run)
+    assert status == 0
+    scores = table(run / "report" / "scores.csv")
+    assert [row["file"] for row in scores] == ["arrow.hdf5", "multisine.hdf5", "all of test"]
+    assert all(f"{float(row['rmse']):.4g}" in out for row in scores)
+    status, out, _ = tsjax("evaluate", run, "--split", "valid")
+    assert status == 0
+    assert "multisine.hdf5" in out
+    assert tsjax("evaluate", run, "--split", "tset")[0] == 2
+
+
+def test_predict_writes_hdf5_and_csv(run, folder, tsjax):
+    """Both formats hold the simulated outputs; HDF5 also the sampling time."""
+    data = folder / "data" / "test" / "multisine.hdf5"
+    with h5py.File(data) as file:
+        expected = predict(load_model(run / "model"), file["u"][:])
+    status, out, _ = tsjax("predict", run, data, "--out", folder / "simulated.csv")
+    assert status == 0
+    assert "wrote y (512 samples)" in out
+    rows = rows_of(folder / "simulated.csv")
+    assert rows[0] == ["y"]
+    np.testing.assert_allclose([float(row[0]) for row in rows[1:]], expected, rtol=1e-6)
+    assert tsjax("predict", run, data, "--out", folder / "simulated.hdf5")[0] == 0
+    with h5py.File(folder / "simulated.hdf5") as file:
+        np.testing.assert_array_equal(file["y"][:], expected)
+        assert file.attrs["dt"] == pytest.approx(1 / 610.35)
+
+
+def test_predict_reads_csv(run, folder, tsjax):
+    """Inputs may come as CSV; the default output stands beside them."""
+    u = np.random.default_rng(0).standard_normal(20)
+    (folder / "inputs.csv").write_text("t,u\n" + "\n".join(f"{i},{v}" for i, v in enumerate(u)))
+    assert tsjax("predict", run, folder / "inputs.csv")[0] == 0
+    rows = rows_of(folder / "inputs_predicted.csv")
+    np.testing.assert_allclose(
+        [float(row[0]) for row in rows[1:]], predict(load_model(run / "model"), u), rtol=1e-5
+    )
+
+
+def test_an_output_that_exists_is_left_alone(run, folder, tsjax):
+    """A run directory, a directory with files, and a file of predictions."""
+    before = (run / "history.csv").read_bytes()
+    status, _, err = tsjax("train", folder / "small.toml", "--out", run)
+    assert status == 2
+    assert f"{run} exists and holds another run; nothing was written" in err
+    assert "--out" in err
+    assert (run / "history.csv").read_bytes() == before
+    status, _, err = tsjax("train", folder / "small.toml", "--out", folder)
+    assert (status, "is not empty" in err) == (2, True)
+    taken = folder / "taken.csv"
+    taken.write_text("mine")
+    status, _, err = tsjax("predict", run, folder / "data/test/arrow.hdf5", "--out", taken)
+    assert (status, "exists; nothing was written" in err) == (2, True)
+    assert taken.read_text() == "mine"
+    status, _, err = tsjax("demo", "--out", folder)
+    assert (status, "exists; nothing was written" in err) == (2, True)
+
+
+def test_a_wrong_experiment_writes_nothing(folder, tsjax):
+    """Exit status 2, one sentence, no traceback, no directory."""
+    out = folder / "never"
+    status, _, err = tsjax("train", folder / "small.toml", "--out", out, "--set", "model.hidden=3")
+    assert status == 2
+    assert err.startswith("error: ")
+    assert "[model] unknown option 'hidden'" in err
+    assert "Traceback" not in err
+    assert not out.exists()
+    status, _, err = tsjax("train", folder / "small.toml", "--out", out, "--set", "data.u=['v']")
+    assert status == 1
+    assert "'v'" in err
+    assert not out.exists()
+
+
+def test_a_directory_that_is_no_run_is_told(tmp_path, folder, tsjax):
+    """The error says what is missing there."""
+    status, _, err = tsjax("evaluate", tmp_path)
+    assert status == 2
+    assert "holds no finished run: experiment.toml is missing" in err
+    status, _, err = tsjax("predict", tmp_path, folder / "data/test/arrow.hdf5")
+    assert status == 2
+
+
+def test_predict_tells_what_does_not_fit(run, folder, tsjax):
+    """An input that is not in the file, a format that cannot be written."""
+    (folder / "other.csv").write_text("t,v\n0,1\n1,2\n")
+    status, _, err = tsjax("predict", run, folder / "other.csv")
+    assert status == 1
+    assert "'u'" in err
+    assert not (folder / "other_predicted.csv").exists()
+    data = folder / "data/test/arrow.hdf5"
+    status, _, err = tsjax("predict", run, data, "--out", folder / "y.txt")
+    assert (status, "ends in .csv" in err) == (2, True)
+
+
+def test_plugins_lists_every_installed_distribution(tsjax):
+    """Core and the plugins, with versions and whether they work."""
+    status, out, _ = tsjax("plugins")
+    assert status == 0
+    for namespace in ("core", "tcn", "tbptt", "ar", "pinn", "quat", "spectral", "tune"):
+        assert f"tsjax-{namespace}" in out
+    assert "3 models" in out
+
+
+def test_list_and_show_tell_names_and_options(tsjax):
+    """Names by kind, and the options of one with types, defaults and meanings."""
+    status, out, _ = tsjax("list", "model")
+    assert status == 0
+    assert "core/gru" in out
+    assert "core/rmse" not in out
+    assert "core/rmse" in tsjax("list")[1]
+    status, out, _ = tsjax("show", "core/gru")
+    assert status == 0
+    for part in ("hidden_size", "int", "100", "Units in each layer.", "'sequence' | 'last'"):
+        assert part in out
+    assert "It has no options." in tsjax("show", "core/normalized_mae")[1]
+    assert "a loss" in tsjax("show", "core/mse")[1]
+    status, _, err = tsjax("show", "core/gri")
+    assert (status, "core/gru" in err) == (2, True)
+    status, _, err = tsjax("list", "modles")
+    assert (status, "kinds are model" in err) == (2, True)
+
+
+def test_bad_calls_have_status_2(tsjax):
+    """Unknown commands and options are usage errors."""
+    assert tsjax("trian")[0] == 2
+    assert tsjax("train")[0] == 2
+    assert tsjax("train", "x.toml", "--epochs", "3")[0] == 2
+
+
+def test_ctrl_c_finishes_the_run_after_the_last_whole_epoch(folder, tsjax, monkeypatch):
+    """The model so far is saved and evaluated."""
+    from tsjax_core.training.learner import Learner
+
+    epoch = Learner._train_epoch
+
+    def interrupted(self, number, *rest):
+        if number == 2:
+            raise KeyboardInterrupt
+        return epoch(self, number, *rest)
+
+    monkeypatch.setattr(Learner, "_train_epoch", interrupted)
+    out = folder / "interrupted"
+    status, text, _ = tsjax("train", folder / "small.toml", "--out", out)
+    assert status == 0
+    assert "interrupted after 2 epochs" in text
+    assert (out / "report" / "scores.csv").exists()
+    monkeypatch.setattr(Learner, "_train_epoch", lambda self, *_: interrupted(self, 2))
+    status, _, err = tsjax("train", folder / "small.toml", "--out", folder / "nothing")
+    assert status == 130
+    assert "Traceback" not in err
+
+
+def test_warnings_are_one_line_on_standard_error(folder, tsjax, tmp_path):
+    """A file that is too short for a window is told without Python's decoration."""
+    (tmp_path / "data").mkdir()
+    for split in ("train", "valid", "test"):
+        (tmp_path / "data" / split).mkdir()
+        for source in sorted((folder / "data" / split).iterdir()):
+            (tmp_path / "data" / split / source.name).symlink_to(source)
+    short = tmp_path / "data" / "train" / "short.hdf5"
+    with h5py.File(short, "w") as file:
+        file["u"], file["y"] = np.arange(10.0), np.arange(10.0)
+        file.attrs["fs"] = 610.35
+    (tmp_path / "e.toml").write_text(tomli_w.dumps(EXPERIMENT))
+    code = (
+        "import sys; from tsjax_core.cli import main;"
+        f"sys.argv = ['tsjax', 'train', {str(tmp_path / 'e.toml')!r},"
+        f"'--out', {str(tmp_path / 'run')!r}, '--set', 'train.epochs=1']; main()"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    environment["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    print(done.stderr)
+    assert done.returncode == 0
+    told = [line for line in done.stderr.splitlines() if "short.hdf5" in line]
+    assert len(told) == 1
+    assert told[0].startswith("warning: ")
+    assert all(line.startswith(("warning: ", "epoch ")) for line in done.stderr.splitlines())
+    assert any((tmp_path / "cache" / "tsjax" / "xla").iterdir())
+
+
+def test_the_demonstration_beats_the_linear_model(folder, tsjax, monkeypatch, tmp_path):
+    """With a tenth of its training, data, experiment, run and comparison are there."""
+    from tsjax_core import demo
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "EXPERIMENT", demo.EXPERIMENT.replace("epochs = 40", "epochs = 4"))
+    status, out, _ = tsjax("demo", "--seed", 1)
+    assert status == 0
+    cells = [line.split("│")[1:-1] for line in out.splitlines() if line.startswith("│")]
+    assert len(cells) == 4
+    nrmse = [float(row[2]) for row in cells]
+    assert nrmse[0] < nrmse[1]
+    assert nrmse[2] < nrmse[3]
+    assert Path("tsjax-demo/run/report/test_arrow.png").exists()
+    assert "tsjax evaluate tsjax-demo/run --split valid" in out

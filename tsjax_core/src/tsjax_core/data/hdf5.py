@@ -29,6 +29,7 @@ from tsjax_core.types import HostArray
 # A mapping and an open file each hold a descriptor, and a process has 256 of them on some systems.
 _MAX_MAPS = 96
 _MAX_FILES = 16
+_CHUNK_CACHE = 1 << 20
 
 
 class HDF5Store:
@@ -62,7 +63,7 @@ class HDF5Store:
     def _start_empty(self) -> None:
         self._lock = threading.RLock()
         self._maps: OrderedDict[Path, mmap.mmap] = OrderedDict()
-        self._files: OrderedDict[Path, Any] = OrderedDict()
+        self._files: OrderedDict[Path, tuple[Any, dict[str, Any]]] = OrderedDict()
         self._held: dict[tuple[Path, str], HostArray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -155,9 +156,9 @@ class HDF5Store:
                 found = {signal: find_layout(file, path, signal)}
                 # Files of one data set are alike: what was asked of one is asked of the next,
                 # and opening a file costs more than looking at it.
-                for other in self._asked:
+                for other in self._asked.keys() - {signal}:
                     with contextlib.suppress(DataError):
-                        found.setdefault(other, find_layout(file, path, other))
+                        found[other] = find_layout(file, path, other)
                 self._asked[signal] = None
                 known = self._layouts[path] = {**known, **found}
         return known[signal]
@@ -215,21 +216,24 @@ class HDF5Store:
             if layout.dataset not in blocks:
                 # The lock is held over the read: another thread may close the file after it.
                 with self._lock, reading(path):
-                    dataset = self._file(path)[layout.dataset]
+                    dataset = self._dataset(path, layout.dataset)
                     blocks[layout.dataset] = dataset[start : start + len(out)]
             block = blocks[layout.dataset]
             _assign(out[:, j], block if layout.column is None else block[:, layout.column])
 
-    def _file(self, path: Path) -> Any:
+    def _dataset(self, path: Path, name: str) -> Any:
         import h5py
 
-        file = self._files.pop(path, None)
+        file, datasets = self._files.pop(path, (None, {}))
         if file is None:
-            file = h5py.File(path, "r")
-        self._files[path] = file
+            file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
+        self._files[path] = file, datasets
         while len(self._files) > _MAX_FILES:
-            self._files.popitem(last=False)[1].close()
-        return file
+            self._files.popitem(last=False)[1][0].close()
+        # A data set that is opened anew has lost its decompressed chunks.
+        if name not in datasets:
+            datasets[name] = file[name]
+        return datasets[name]
 
 
 def _assign(out: HostArray, values: HostArray) -> None:

@@ -1,0 +1,125 @@
+"""Every block of the README does what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = FENCE.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def blocks(language: str) -> list[str]:
+    return [text for kind, text in BLOCKS if kind == language]
+
+
+def commands(text: str) -> list[str]:
+    return [line.removeprefix("$ ") for line in text.splitlines()]
+
+
+INSTALL, DEVELOP, USE = blocks("console")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Return a directory as the README's reader has it, with data of their own."""
+    from tsjax_core.data.simulated import write_duffing
+
+    folder = tmp_path_factory.mktemp("reader")
+    write_duffing(folder / "data" / "oscillator", n_train=2, n=1024)
+    (folder / "experiment.toml").write_text(blocks("toml")[0])
+    return folder
+
+
+def test_every_block_is_of_a_kind_that_is_tested():
+    """Python, TOML, and console blocks whose lines are all commands."""
+    assert {kind for kind, _ in BLOCKS} == {"python", "toml", "console"}
+    for text in blocks("console"):
+        assert all(line.startswith("$ ") for line in text.splitlines())
+
+
+def test_the_example_is_short_and_runs(folder, monkeypatch, capsys):
+    """At most 12 lines from files to a prediction."""
+    (example,) = blocks("python")
+    assert len([line for line in example.splitlines() if line.strip()]) <= 12
+    monkeypatch.chdir(folder)
+    names: dict = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["y"].shape == (4,)
+    assert "fit_percent" in capsys.readouterr().out
+
+
+def test_the_commands_run_one_after_the_other(folder):
+    """Train, evaluate, predict, change, list and show, in the order of the README."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for command in commands(USE):
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        print(command, done.stdout, done.stderr, sep="\n")
+        assert done.returncode == 0, command
+    assert (folder / "runs" / "first" / "report" / "test_arrow.png").exists()
+    assert (folder / "simulated.csv").exists()
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """Return a copy of the files that git tracks, and nothing else."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        target = tmp_path / "tsjax" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, target)
+    return tmp_path / "tsjax"
+
+
+def in_new_environment(clone: Path, command: str) -> subprocess.CompletedProcess[str]:
+    environment_folder = clone.parent / "env"
+    subprocess.run([sys.executable, "-m", "venv", environment_folder], check=True)
+    kept = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    environment = {**kept, "PATH": f"{environment_folder / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        command,
+        shell=True,
+        cwd=clone,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stdout, done.stderr, sep="\n")
+    return done
+
+
+@pytest.mark.slow
+def test_the_first_command_installs_and_demonstrates(clone):
+    """In a new environment, core alone with its figures: the demonstration ends well."""
+    done = in_new_environment(clone, commands(INSTALL)[0])
+    assert done.returncode == 0
+    assert "linear ARX" in done.stdout
+    assert (clone / "tsjax-demo" / "run" / "report" / "test_arrow.png").exists()
+
+
+@pytest.mark.slow
+def test_the_second_command_installs_everything_and_tests(clone):
+    """In a new environment; of the tests, only a few are run here again."""
+    command = commands(DEVELOP)[0]
+    assert command.endswith("uv run pytest")
+    done = in_new_environment(clone, f"{command} -q tests/tsjax_core/losses")
+    assert done.returncode == 0
+    assert " passed" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from rich.console import Console
 
 from tsjax_core import (
     GRU,
@@ -30,6 +32,7 @@ from tsjax_core import (
     vaf,
 )
 from tsjax_core.errors import ConfigError, ModelError, SignatureError, UnknownNameError
+from tsjax_core.training.progress import follow
 from tsjax_core.training.schedules import constant, flat_cos
 
 
@@ -530,3 +533,17 @@ def test_signals_with_statistics_of_another_width_are_refused(data):
     with pytest.raises(ValueError, match="2 channels") as caught:
         replace(data.signals, inputs=("a", "b"))
     print(caught.value)
+
+
+def test_a_terminal_shows_a_bar_with_the_time_left(data):
+    """The bar ends full, with the losses of the last epoch and no time left."""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=120)
+    learner = GRULearner(data, hidden_size=2, metrics=[rmse])
+    results = list(follow(learner.fit_iter(2), learner, 2, console))
+    last = screen.getvalue().rsplit("\r", 1)[-1]
+    print(last)
+    assert len(results) == 2
+    assert "epoch 2/2" in last
+    assert f"valid {results[-1].valid_loss:.4g}" in last
+    assert "0:00:00 left" in last

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -14,7 +15,6 @@ from rich.progress import (
     Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
 if TYPE_CHECKING:
@@ -39,10 +39,9 @@ def follow(
         BarColumn(bar_width=24),
         TextColumn("{task.fields[text]}"),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        _TimeLeft(learner),
     )
-    with Progress(_Sync(learner), *columns, console=console) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task("", total=1.0, epoch=0, epochs=n_epochs, text="compiling")
         for result in results:
             text = describe(result)
@@ -56,13 +55,20 @@ def describe(result: EpochResult) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
-class _Sync(ProgressColumn):
-    """Moves the bar within an epoch: the display's own refresh reads the learner's progress."""
+class _TimeLeft(ProgressColumn):
+    """Moves the bar within an epoch, and tells the time left from the share that is done.
+
+    The display refreshes by itself, and reads the learner's progress when it does.
+    """
 
     def __init__(self, learner: Learner) -> None:
         super().__init__()
         self._learner = learner
 
     def render(self, task: Task) -> RenderableType:
-        task.completed = max(task.completed, self._learner.progress)
-        return ""
+        """Return the time left as text."""
+        done = task.completed = self._learner.progress
+        if not done or task.elapsed is None:
+            return "-:--:-- left"
+        left = timedelta(seconds=round(task.elapsed * (1.0 - done) / done))
+        return f"{left} left"

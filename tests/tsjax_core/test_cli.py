@@ -15,6 +15,7 @@ import pytest
 import tomli_w
 
 from tsjax_core import cli, load_model, predict
+from tsjax_core.registry import Registry
 from tsjax_core.run import load_learner
 
 EXPERIMENT = {
@@ -239,7 +240,7 @@ def test_plugins_lists_every_installed_distribution(tsjax):
     assert status == 0
     for namespace in ("core", "tcn", "tbptt", "ar", "pinn", "quat", "spectral", "tune"):
         assert f"tsjax-{namespace}" in out
-    assert "3 models" in out
+    assert "3 models, 4 losses, 6 metrics" in out
 
 
 def test_list_and_show_tell_names_and_options(tsjax):
@@ -255,6 +256,10 @@ def test_list_and_show_tell_names_and_options(tsjax):
         assert part in out
     assert "It has no options." in tsjax("show", "core/normalized_mae")[1]
     assert "a loss" in tsjax("show", "core/mse")[1]
+    for name in Registry.installed().names("source") + Registry.installed().names("plot"):
+        status, out, _ = tsjax("show", name)
+        assert status == 0
+        assert "Any" not in out.replace("Any | ", "")
     status, _, err = tsjax("show", "core/gri")
     assert (status, "core/gru" in err) == (2, True)
     status, _, err = tsjax("list", "modles")

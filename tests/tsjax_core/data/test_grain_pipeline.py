@@ -134,17 +134,6 @@ def test_error_of_a_read_ahead_is_told(shared, told):
     assert "gone.hdf5: there is no such file." in str(error)
 
 
-def test_evaluation_reads_everything_in_order(dataset):
-    """Evaluation leaves out no window and no file."""
-    pipeline = create_grain_dls(["u"], ["y"], dataset, win_sz=20, valid_stp_sz=7, bs=4)
-    batches = list(pipeline.eval_batches("valid"))
-    assert [len(batch["u"]) for batch in batches] == [4, 4, 4, 3]
-    joined = np.concatenate([batch["y"] for batch in batches])
-    np.testing.assert_array_equal(joined, np.stack([x["y"] for x in pipeline.valid]))
-    files = list(pipeline.eval_batches("test"))
-    assert [batch["u"].shape for batch in files] == [(1, 150, 1), (1, 80, 1)]
-
-
 def test_names_and_lengths_of_files(dataset):
     """Splits of whole files name their samples; splits of windows have whole files behind them."""
     pipeline = create_grain_dls(["u"], ["y"], dataset, win_sz=20)

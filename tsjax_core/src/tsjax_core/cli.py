@@ -86,7 +86,11 @@ def plugins() -> None:
     table = Table("namespace", "distribution", "version", "offers", "status")
     records = installed()
     for info in records:
-        offers = ", ".join(f"{len(names)} {kind}s" for kind, names in info.offers.items() if names)
+        offers = ", ".join(
+            f"{len(names)} {kind}{'' if len(names) == 1 else 'es' if kind == 'loss' else 's'}"
+            for kind, names in info.offers.items()
+            if names
+        )
         status = "ok" if info.status == "ok" else f"[red]{info.status}[/red]"
         table.add_row(info.namespace, info.distribution, info.version, offers or "-", status)
     _console().print(table)

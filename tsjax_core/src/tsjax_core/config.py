@@ -7,8 +7,10 @@ from the docstring.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -18,6 +20,8 @@ from typing import Any, Union
 
 import cattrs
 import docstring_parser
+import jax
+import numpy as np
 
 from tsjax_core.errors import ConfigError
 
@@ -103,7 +107,26 @@ def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
-    return typing.get_type_hints(target)
+    """Return the types of the parameters; a name that exists for type checkers alone stays text."""
+    owners: list[tuple[Mapping[str, Any], dict[str, Any]]] = []
+    if isinstance(target, type) and dataclasses.is_dataclass(target):
+        for cls in reversed(inspect.getmro(target)):
+            own = vars(cls).get("__annotations__", {})
+            owners.append((own, vars(sys.modules[cls.__module__])))
+    else:
+        function: Any = vars(target)["__init__"] if isinstance(target, type) else target
+        function = inspect.unwrap(function)
+        owners.append((function.__annotations__, function.__globals__))
+    parameters = _parameters(target)
+    hints: dict[str, Any] = {}
+    for written, namespace in owners:
+        for name in written.keys() & parameters.keys():
+            alone = types.SimpleNamespace(__annotations__={name: written[name]})
+            try:
+                hints |= typing.get_type_hints(alone, globalns=namespace)
+            except NameError:
+                hints[name] = written[name]
+    return hints
 
 
 def _type_text(hint: Any) -> str:
@@ -111,7 +134,9 @@ def _type_text(hint: Any) -> str:
     if origin is typing.Literal:
         return " | ".join(repr(arg) for arg in args)
     if origin in (Union, types.UnionType):
-        return " | ".join(_type_text(arg) for arg in args)
+        return " | ".join(dict.fromkeys(_type_text(arg) for arg in args))
+    if hint is jax.Array or origin is np.ndarray:
+        return "array"
     if hint is type(None):
         return "none"
     if origin is not None and args:
@@ -207,6 +232,6 @@ _CONVERTER = _make_converter()
 
 
 def summary_of(component: object) -> str:
-    """Return the first sentence of a component's docstring."""
+    """Return what a component is: the first paragraph of its docstring."""
     parsed = docstring_parser.parse(inspect.getdoc(component) or "")
     return parsed.short_description or ""

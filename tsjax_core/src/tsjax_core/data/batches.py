@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from tsjax_core.data import options
 from tsjax_core.data.sampling import epoch_order
 from tsjax_core.data.sources import FullSequenceSource
@@ -83,16 +81,6 @@ class GrainPipeline:
         ahead = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_READ_AHEAD)
         batches = grain.MapDataset.range(self.steps_per_epoch).map(read).to_iter_dataset(ahead)
         yield from batches
-
-    def eval_batches(self, split: Split) -> Iterator[Sample]:
-        """Yield all samples of `split` in order: batches of windows, or one file at a time."""
-        source = self.split(split)
-        if isinstance(source, BatchedSource):
-            for first in range(0, len(source), self.bs):
-                yield source.read_batch(np.arange(first, min(first + self.bs, len(source))))
-        else:
-            for index in range(len(source)):
-                yield {key: value[None] for key, value in source[index].items()}
 
     def split(self, split: str) -> Source:
         """Return the source of `split`; ConfigError if there is no such split."""

@@ -58,9 +58,9 @@ def plot_batch(
             _lines(axes[1, column], np.asarray(y)[column], outputs, "y", dt)
         axes[0, column].set_title(f"sample {column}")
         axes[-1, column].set_xlabel(_time(1, dt)[1])
-    axes[0, 0].set_ylabel("inputs")
-    if y is not None:
-        axes[1, 0].set_ylabel("outputs")
+    for axis, label in zip(axes[:, 0], ("inputs", "outputs"), strict=False):
+        axis.set_ylabel(label)
+        axis.legend(loc="upper right", fontsize="small")
     return figure
 
 
@@ -124,4 +124,3 @@ def _lines(
     labels: Any = names if names is not None else [f"{letter}{i}" for i in range(signals.shape[-1])]
     for channel, name in enumerate(labels):
         axis.plot(time, signals[:, channel], lw=1.0, label=name)
-    axis.legend(loc="upper right", fontsize="small")

@@ -1,0 +1,59 @@
+"""Every example runs from beginning to end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tsjax_core import cli
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+MEASURED = pytest.mark.skipif("TSJAX_DATA" not in os.environ, reason="TSJAX_DATA is not set")
+
+
+def test_no_example_is_left_out():
+    """Scripts and experiments below; a new one needs its test."""
+    names = {path.name for path in EXAMPLES.iterdir()}
+    assert names == {"oscillator.py", "silverbox.toml", "wiener_hammerstein.toml"}
+
+
+def test_the_oscillator_is_identified(tmp_path):
+    """Two epochs of the script write a model and three figures."""
+    command = [sys.executable, EXAMPLES / "oscillator.py", tmp_path, "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "test RMSE in V: 0.0" in done.stdout
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"data", "model", "history.png", "arrow.png", "batch.png"}
+
+
+@MEASURED
+@pytest.mark.parametrize(
+    "name,files",
+    [
+        ("silverbox", ["arrow_full", "arrow_no_extrapolation", "multisine"]),
+        ("wiener_hammerstein", ["test"]),
+    ],
+)
+def test_experiments_on_measured_data_run(name, files, tmp_path, monkeypatch, capsys):
+    """One epoch already beats the mean of the measured output, on every test file."""
+    out = tmp_path / "run"
+    arguments = ["train", EXAMPLES / f"{name}.toml", "--out", out, "--set", "train.epochs=1"]
+    monkeypatch.setattr(sys, "argv", ["tsjax", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    printed = capsys.readouterr().out
+    print(printed)
+    assert not left.value.code
+    rows = [line.split("│")[1:-1] for line in printed.splitlines() if line.startswith("│")]
+    for file in files:
+        fits = [float(row[-1]) for row in rows if file in row[0]]
+        assert fits
+        assert min(fits) > 20.0
+        assert any(file in path.name for path in (out / "report").glob("*.png"))

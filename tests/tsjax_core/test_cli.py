@@ -104,6 +104,7 @@ def test_train_says_what_it_kept_and_where(folder, tsjax, monkeypatch):
     outs = [tsjax("train", "small.toml", "--out", f"twin-{i}") for i in (1, 2)]
     for (status, out, err), path in zip(outs, ("twin-1", "twin-2"), strict=True):
         assert status == 0
+        assert "windows of 40" in out
         assert "kept the model of epoch" in out
         assert "arrow.hdf5" in out
         assert "all of test" in out

@@ -378,6 +378,33 @@ def test_variables_that_the_model_changes_are_kept(data):
     assert int(learner.model.count[...]) == 2 * data.steps_per_epoch
 
 
+class FlaxLayers(nnx.Module):
+    """A model of flax's own layers, with their own random state and running statistics."""
+
+    def __init__(self, rngs):
+        self.hidden = nnx.Linear(1, 8, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, momentum=0.5, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+        self.out = nnx.Linear(8, 1, rngs=rngs)
+
+    def __call__(self, u):
+        return self.out(self.dropout(self.norm(nnx.tanh(self.hidden(u)))))
+
+
+def test_flax_layers_train_and_evaluate_in_their_modes(data):
+    """Dropout and batch statistics act in training; evaluation is deterministic without them."""
+    learner = Learner(FlaxLayers(nnx.Rngs(0)), data)
+    learner.fit(2, lr=1e-2, show_progress=False)
+    running = np.asarray(learner.model.norm.mean[...])
+    assert np.abs(running).max() > 0.0
+    assert learner.evaluate("valid") == learner.evaluate("valid")
+    np.testing.assert_array_equal(learner.model.norm.mean[...], running)
+    assert int(learner.model.dropout.rngs.count[...]) == 2 * data.steps_per_epoch
+    u = np.random.default_rng(0).standard_normal((4, 20, 1))
+    np.testing.assert_array_equal(learner.predict(u), learner.predict(u))
+    np.testing.assert_allclose(learner.predict(u)[:1], learner.predict(u[:1]), rtol=1e-5)
+
+
 def test_factories_build_their_cell(data):
     """`GRULearner(pipeline, ...)` is `make_learner(pipeline, "core/gru", ...)`."""
     for factory, name in ((RNNLearner, "RNN"), (GRULearner, "GRU"), (LSTMLearner, "LSTM")):

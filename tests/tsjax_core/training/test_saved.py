@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tsjax_core import GRULearner, Learner, create_grain_dls, load_model, predict
+from tsjax_core import (
+    GRULearner,
+    Learner,
+    create_grain_dls,
+    load_model,
+    make_learner,
+    predict,
+    registry,
+)
 from tsjax_core.errors import PluginError, SavedModelError
 from tsjax_core.models.recurrent import GRU
 from tsjax_core.training import saved
@@ -153,6 +161,61 @@ def test_a_specification_that_builds_no_module_is_told(stored, monkeypatch):
     """The loader needs a flax.nnx.Module to put the parameters into."""
     monkeypatch.setattr(GRU, "build", lambda self, signals, *, rngs: len)
     refused(lambda: load_model(stored), "core/gru builds builtin_function_or_method", "nnx.Module")
+
+
+MIXER = """
+from dataclasses import dataclass
+from flax import nnx
+from tsjax_core import hookimpl
+from tsjax_core.models.scaling import Standardize
+
+@dataclass(frozen=True)
+class Mixer:
+    width: int = 4
+    reads = ("u",)
+
+    def build(self, signals, *, rngs):
+        return Layers(self, signals, rngs)
+
+class Layers(nnx.Module):
+    def __init__(self, spec, signals, rngs):
+        self.u_scale = Standardize(signals.stats["u"])
+        self.y_scale = Standardize(signals.stats["y"])
+        self.hidden = nnx.Linear(len(signals.inputs), spec.width, rngs=rngs)
+        self.norm = nnx.BatchNorm(spec.width, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+        self.out = nnx.Linear(spec.width, len(signals.outputs), rngs=rngs)
+
+    def __call__(self, u):
+        x = nnx.tanh(self.hidden(self.u_scale.normalize(u)))
+        return self.y_scale.denormalize(self.out(self.dropout(self.norm(x))))
+
+@hookimpl
+def tsjax_models():
+    return {"mixer": Mixer}
+"""
+
+
+@pytest.fixture
+def acme(site):
+    """Install a plugin of flax's own layers, with random state and running statistics."""
+    site.install("acme", MIXER)
+    registry._installed.cache_clear()
+    yield "acme/mixer"
+    registry._installed.cache_clear()
+
+
+def test_a_model_of_a_third_party_is_saved_and_loaded(learner, acme, tmp_path):
+    """Its batch statistics come back; the state of its dropout is not part of a model."""
+    other = make_learner(learner.pipeline, acme, width=3)
+    other.fit(2, lr=1e-2, show_progress=False)
+    other.save(tmp_path / "m")
+    loaded = saved.load_saved(tmp_path / "m")
+    assert (loaded.name, loaded.spec.width) == ("acme/mixer", 3)
+    u = np.random.default_rng(0).standard_normal((30, 2))
+    np.testing.assert_array_equal(predict(loaded.model, u), other.predict(u))
+    np.testing.assert_array_equal(loaded.model.norm.mean[...], other.model.norm.mean[...])
+    assert json.loads((tmp_path / "m/model.json").read_text())["distribution"] == "fake-acme"
 
 
 def test_the_model_in_memory_is_a_module(stored):

@@ -162,8 +162,8 @@ def train(
     from tsjax_core.run import free_directory, train
 
     loaded = load_experiment(experiment, changes or [])
-    result = train(loaded, out or free_directory(Path("runs") / experiment.stem))
     console = _console()
+    result = train(loaded, out or free_directory(Path("runs") / experiment.stem), console)
     if result.interrupted:
         console.print(f"interrupted after {len(result.learner.history)} epochs")
     console.print(f"kept the model of epoch {result.kept.epoch + 1}")

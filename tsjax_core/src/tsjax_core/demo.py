@@ -63,7 +63,7 @@ def run_demo(out: Path | None, seed: int, console: Console) -> Path:
     file = out / "experiment.toml"
     file.write_text(EXPERIMENT.format(seed=seed), encoding="utf-8")
     console.print(f"training a GRU as {file} says")
-    result = train(load_experiment(file), out / "run")
+    result = train(load_experiment(file), out / "run", console)
     console.print(_comparison(result.learner))
     for figure in result.figures:
         console.print(f"figure: {figure}")

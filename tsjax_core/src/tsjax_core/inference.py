@@ -15,7 +15,9 @@ from tsjax_core.types import Array, HostArray
 
 @partial(jax.jit, static_argnums=0)
 def _apply(graphdef: Any, state: Any, inputs: tuple[Array, ...]) -> Any:
-    return nnx.merge(graphdef, state)(*inputs)
+    model = nnx.merge(graphdef, state)
+    model.eval()
+    return model(*inputs)
 
 
 def predict(model: Any, u: Any, *further: Any) -> HostArray:

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import tomli_w
 from flax import nnx
+from rich.console import Console
 
 from tsjax_core.data.pipeline import create_grain_dls
 from tsjax_core.errors import RunDirectoryError
@@ -56,8 +57,8 @@ def free_directory(path: Path) -> Path:
     return candidate
 
 
-def train(experiment: Experiment, out: Path) -> RunResult:
-    """Run `experiment` in the new directory `out`.
+def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
+    """Run `experiment` in the new directory `out`, and tell `console` what it trains on.
 
     The model that is kept is the one of the best validation loss, or of the last epoch, as the
     experiment says. Ctrl-C ends the training after the last whole epoch; the run is then finished
@@ -74,6 +75,7 @@ def train(experiment: Experiment, out: Path) -> RunResult:
             path=out,
         )
     learner = experiment.build()
+    console.print(learner.pipeline.summary())
     out.mkdir(parents=True, exist_ok=True)
     _write_experiment(out / EXPERIMENT, experiment, learner)
     _write_versions(out / "versions.json")

@@ -2,7 +2,8 @@
 
 A step is a pure function of arrays: the model is split once, its parameters, optimizer state and
 other mutable variables travel as a `TrainState` whose buffers are donated, and the model is merged
-again inside. Losses stay on the device; nothing here waits for them.
+again inside, in the mode of flax's `train()` or `eval()`. Losses stay on the device; nothing here
+waits for them.
 """
 
 from __future__ import annotations
@@ -158,6 +159,7 @@ class Engine:
         def loss(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
             # A copy, because variables made outside the gradient cannot be changed inside it.
             model = nnx.merge(self._graphdef, params, buffers, state.mutable, copy=True)
+            model.train()
             values = self._evaluate_terms(model, batch, key)
             *_, mutable = split_model(model)
             return sum(values.values(), start=jnp.zeros(())), (values, lax.stop_gradient(mutable))
@@ -199,13 +201,16 @@ class Engine:
         return jax.random.fold_in(jax.random.fold_in(clock.key, clock.step), use)
 
     def _predict(self, params: Any, buffers: Any, mutable: Any, inputs: Sequence[Array]) -> Array:
-        y: Array = nnx.merge(self._graphdef, params, buffers, mutable)(*inputs)
+        model = nnx.merge(self._graphdef, params, buffers, mutable)
+        model.eval()
+        y: Array = model(*inputs)
         return y
 
     def _batch_loss(
         self, params: Any, buffers: Any, mutable: Any, batch: Batch
     ) -> dict[str, Array]:
         model = nnx.merge(self._graphdef, params, buffers, mutable)
+        model.eval()
         return self._evaluate_terms(model, batch, None)
 
 

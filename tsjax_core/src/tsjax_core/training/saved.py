@@ -30,6 +30,9 @@ FORMAT = 1
 DESCRIPTION = "model.json"
 PARAMETERS = "parameters"
 
+# A model is deterministic in evaluation, so that the state of its random draws is not part of it.
+_SAVED = nnx.Not(nnx.RngState)
+
 
 @dataclass(frozen=True)
 class SavedModel:
@@ -84,7 +87,7 @@ def save_model(model: nnx.Module, spec: ModelSpec | None, signals: Signals, path
     with replaced_directory(path) as fresh:
         text = json.dumps(description, indent=2)
         (fresh / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-        names, arrays, _ = _named_arrays(nnx.to_pure_dict(nnx.state(model)))
+        names, arrays, _ = _named_arrays(nnx.to_pure_dict(nnx.state(model, _SAVED)))
         _write_arrays(fresh / PARAMETERS, dict(zip(names, arrays, strict=True)))
     return path
 
@@ -139,7 +142,7 @@ def load_saved(path: str | Path) -> SavedModel:
         raise SavedModelError(
             f"{name} builds {type(model).__name__}, which is no flax.nnx.Module.", path=path
         )
-    state = nnx.state(model)
+    state = nnx.state(model, _SAVED)
     names, arrays, structure = _named_arrays(nnx.to_pure_dict(state))
     stored = _read_arrays(path / PARAMETERS, dict(zip(names, arrays, strict=True)))
     nnx.replace_by_pure_dict(state, jax.tree.unflatten(structure, [stored[n] for n in names]))

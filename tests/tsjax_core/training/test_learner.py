@@ -567,7 +567,7 @@ def test_a_terminal_shows_a_bar_with_the_time_left(data):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120)
     learner = GRULearner(data, hidden_size=2, metrics=[rmse])
-    results = list(follow(learner.fit_iter(2), learner, 2, console))
+    results = list(follow(learner.fit_iter(2), 2, lambda: learner.progress, console))
     last = screen.getvalue().rsplit("\r", 1)[-1]
     print(last)
     assert len(results) == 2

@@ -36,7 +36,8 @@ from tsjax_core.registry import (
     resolve,
 )
 from tsjax_core.training.factory import GRULearner, LSTMLearner, RNNLearner, make_learner
-from tsjax_core.training.learner import EpochResult, Learner
+from tsjax_core.training.learner import Learner
+from tsjax_core.training.progress import EpochResult
 from tsjax_core.training.saved import load_model
 from tsjax_core.types import Buffer, NormStats, Signals
 from tsjax_core.viz import plot_batch, plot_history, plot_results

@@ -26,8 +26,8 @@ from tsjax_core.errors import RunDirectoryError
 from tsjax_core.experiment import Experiment, load_experiment
 from tsjax_core.report import write_report
 from tsjax_core.training.evaluation import Evaluation
-from tsjax_core.training.learner import EpochResult, Learner
-from tsjax_core.training.progress import follow
+from tsjax_core.training.learner import Learner
+from tsjax_core.training.progress import EpochResult, follow
 from tsjax_core.training.saved import SavedModel, load_saved
 from tsjax_core.training.schedules import SCHEDULES
 
@@ -85,7 +85,7 @@ def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
     weights: Any = None
     interrupted = False
     try:
-        shown = follow(results, learner, options.epochs)
+        shown = follow(results, options.epochs, lambda: learner.progress)
         for result in _recorded(shown, out / "history.csv"):
             better = kept is None or result.valid_loss < kept.valid_loss
             if options.keep == "last" or better:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tsjax_core.training.learner import EpochResult
+    from tsjax_core.training.progress import EpochResult
 
 WIDTH = 10.0
 """Inches; 1000 pixels at the resolution of `DPI`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,29 +34,13 @@ from tsjax_core.training.evaluation import (
     split_batches,
 )
 from tsjax_core.training.optimizers import Optimizer, RateControlled
-from tsjax_core.training.progress import follow
+from tsjax_core.training.progress import EpochResult, follow
 from tsjax_core.training.schedules import Schedule, constant, flat_cos
 from tsjax_core.types import Array, Batch, HostArray
 
 if TYPE_CHECKING:
     from tsjax_core.data.pipeline import GrainPipeline
     from tsjax_core.data.store import Split
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What one epoch gave.
-
-    `train_loss` is the mean over the epoch's steps, and `terms` that of each named loss term;
-    `valid_loss` and `metrics` are computed on the whole validation split after the epoch.
-    """
-
-    epoch: int
-    train_loss: float
-    valid_loss: float
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    terms: Mapping[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
 
 
 class Learner:
@@ -182,7 +165,7 @@ class Learner:
     ) -> list[EpochResult]:
         """Train for `n_epochs` at a constant learning rate, or as `schedule` says."""
         results = self.fit_iter(n_epochs, lr, schedule)
-        return list(follow(results, self, n_epochs) if show_progress else results)
+        return list(follow(results, n_epochs, lambda: self.progress) if show_progress else results)
 
     def fit_flat_cos(
         self,

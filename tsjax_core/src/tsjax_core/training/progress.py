@@ -1,9 +1,10 @@
-"""What a fit shows while it runs: a bar on a terminal, plain lines elsewhere."""
+"""What an epoch gave, and how a fit shows it: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -20,13 +21,33 @@ from rich.progress import (
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from tsjax_core.training.learner import EpochResult, Learner
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch gave.
+
+    `train_loss` is the mean over the epoch's steps, and `terms` that of each named loss term;
+    `valid_loss` and `metrics` are computed on the whole validation split after the epoch.
+    """
+
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    terms: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def follow(
-    results: Iterable[EpochResult], learner: Learner, n_epochs: int, console: Console | None = None
+    results: Iterable[EpochResult],
+    n_epochs: int,
+    done: Callable[[], float],
+    console: Console | None = None,
 ) -> Iterator[EpochResult]:
-    """Yield `results` unchanged and show how far the fit is, on standard error."""
+    """Yield `results` unchanged and show how far the fit is, on standard error.
+
+    `done` gives the share of the fit that is done, 0 to 1, at any time.
+    """
     console = Console(stderr=True) if console is None else console
     if not console.is_terminal:
         for result in results:
@@ -39,13 +60,13 @@ def follow(
         BarColumn(bar_width=24),
         TextColumn("{task.fields[text]}"),
         TimeElapsedColumn(),
-        _TimeLeft(learner),
+        _TimeLeft(done),
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("", total=1.0, epoch=0, epochs=n_epochs, text="compiling")
         for result in results:
             text = describe(result)
-            bar.update(task, completed=learner.progress, epoch=result.epoch + 1, text=text)
+            bar.update(task, completed=done(), epoch=result.epoch + 1, text=text)
             yield result
 
 
@@ -58,16 +79,16 @@ def describe(result: EpochResult) -> str:
 class _TimeLeft(ProgressColumn):
     """Moves the bar within an epoch, and tells the time left from the share that is done.
 
-    The display refreshes by itself, and reads the learner's progress when it does.
+    The display refreshes by itself, and asks how far the fit is when it does.
     """
 
-    def __init__(self, learner: Learner) -> None:
+    def __init__(self, done: Callable[[], float]) -> None:
         super().__init__()
-        self._learner = learner
+        self._done = done
 
     def render(self, task: Task) -> RenderableType:
         """Return the time left as text."""
-        done = task.completed = self._learner.progress
+        done = task.completed = self._done()
         if not done or task.elapsed is None:
             return "-:--:-- left"
         left = timedelta(seconds=round(task.elapsed * (1.0 - done) / done))

@@ -26,6 +26,7 @@ import numpy as np
 from tsjax_core.errors import ConfigError
 
 _KIND = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_NOT_IN_FILES = "which cannot be given in a file"
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,11 @@ def decode(
         )
     values = {}
     for key, value in table.items():
+        hint = hints.get(key, Any)
+        if isinstance(hint, str):
+            raise _error(f"{key}: it is {hint}, {_NOT_IN_FILES}", where, key, file)
         try:
-            values[key] = _CONVERTER.structure(value, hints.get(key, Any))
+            values[key] = _CONVERTER.structure(value, hint)
         except Exception as error:
             texts = cattrs.transform_error(error, path=key, format_exception=_format)
             placed = (text.rpartition(" @ ") for text in texts)
@@ -146,7 +150,8 @@ def _type_text(hint: Any) -> str:
 
 
 def _format(error: BaseException, type_: type | None) -> str:
-    del type_
+    if isinstance(error, cattrs.StructureHandlerNotFoundError):
+        return f"it is {_type_text(type_ or error.type_)}, {_NOT_IN_FILES}"
     return str(error)
 
 

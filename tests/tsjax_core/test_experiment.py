@@ -94,6 +94,8 @@ def test_tables_say_the_experiment_again(folder):
         (changed("train", lr=-0.1), "train.lr", ["lr = -0.1", "positive"]),
         (changed("train", schedule="cos"), "train.schedule", ["'constant' | 'flat_cos'"]),
         (changed("train", metrics=["core/rmsee"]), "train.metrics", ["Did you mean 'core/rmse'?"]),
+        (changed("train", n_skip=40), "train.n_skip", ["[train] n_skip = 40", "win_sz = 40"]),
+        (changed("train", metrics=["core/vaf"] * 2), "train.metrics", ["two metrics", "'vaf'"]),
         (changed("train", metrics="core/rmse"), "train.metrics", ["expected a list"]),
         (changed("data", window=3), "data.window", ["[data]", "unknown option 'window'", "win_sz"]),
         (changed("data", u="u"), "data.u", ["expected a list", "'u'"]),

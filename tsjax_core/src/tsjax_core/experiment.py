@@ -85,15 +85,19 @@ class Experiment:
                 file=self.file,
             )
         metrics = [self._resolved(get_metric, name, "train.metrics") for name in self.train.metrics]
-        return Learner(
-            spec,
-            self.pipeline(),
-            loss,
-            metrics,
-            batch_transform=transforms[0] if transforms else None,
-            n_skip=self.train.n_skip,
-            seed=self.train.seed,
-        )
+        pipeline = self.pipeline()
+        try:
+            return Learner(
+                spec,
+                pipeline,
+                loss,
+                metrics,
+                batch_transform=transforms[0] if transforms else None,
+                n_skip=self.train.n_skip,
+                seed=self.train.seed,
+            )
+        except ConfigError as error:
+            raise _placed(error, "train", self.file) from error
 
     def pipeline(self) -> GrainPipeline:
         """Return the data of this experiment."""

@@ -174,10 +174,86 @@ def test_predict_reads_csv(run, folder, tsjax):
     u = np.random.default_rng(0).standard_normal(20)
     (folder / "inputs.csv").write_text("t,u\n" + "\n".join(f"{i},{v}" for i, v in enumerate(u)))
     assert tsjax("predict", run, folder / "inputs.csv")[0] == 0
+    assert Path.cwd() == folder
     rows = rows_of(folder / "inputs_predicted.csv")
     np.testing.assert_allclose(
         [float(row[0]) for row in rows[1:]], predict(load_model(run / "model"), u), rtol=1e-5
     )
+
+
+def test_predict_reads_files_as_the_run_does(folder, tsjax, monkeypatch):
+    """A run that resampled simulates at its own rate; without that, another rate is refused."""
+    monkeypatch.chdir(folder)
+    arguments = ["--set", "data.target_fs=305.0", "--set", "train.epochs=1"]
+    assert tsjax("train", "small.toml", "--out", "slow", *arguments)[0] == 0
+    data = folder / "data" / "test" / "multisine.hdf5"
+    assert tsjax("predict", "slow", data, "--out", "slow.hdf5")[0] == 0
+    learner = load_learner(Path("slow"))
+    pairs, names = learner.simulate_split("test")
+    expected = pairs[names.index("multisine.hdf5")][0][0, :, 0]
+    with h5py.File("slow.hdf5") as file:
+        np.testing.assert_allclose(file["y"][5:], expected, rtol=1e-4, atol=1e-6)
+        assert file.attrs["dt"] == pytest.approx(1 / 305.0)
+    with h5py.File("fast.hdf5", "w") as file:
+        file["u"], file.attrs["fs"] = np.zeros(30), 1000.0
+    status, _, err = tsjax("predict", folder / "twin-1", "fast.hdf5")
+    assert status == 1
+    assert "the sampling time is 0.001 s, and the model's is 0.00163840" in err
+    assert "target_fs" in err
+    assert not Path("fast_predicted.hdf5").exists()
+
+
+def test_csv_options_of_the_run_serve_for_predict(folder, tsjax, monkeypatch, tmp_path):
+    """Delimiter and column of time are those of the training data."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for split in ("train", "valid", "test"):
+        Path("csv", split).mkdir(parents=True)
+        rows = [f"{0.1 * i:.1f};{a:.3f};{b:.3f}" for i, (a, b) in enumerate(rng.random((90, 2)))]
+        Path("csv", split, "a.csv").write_text("t;u;y\n" + "\n".join(rows))
+    changed = {**EXPERIMENT["data"], "dataset": "csv", "delimiter": ";", "time": "t"}
+    Path("e.toml").write_text(tomli_w.dumps({**EXPERIMENT, "data": changed}))
+    assert tsjax("train", "e.toml", "--out", "run", "--set", "train.epochs=1")[0] == 0
+    assert tsjax("predict", "run", Path("csv", "test", "a.csv"))[0] == 0
+    assert len(rows_of(Path("a_predicted.csv"))) == 91
+
+
+def test_a_training_that_diverges_says_so(folder, tsjax, monkeypatch):
+    """Without a good epoch nothing is kept; with one, that is the model, and the status is 1."""
+    out = folder / "diverged"
+    status, _, err = tsjax("train", folder / "small.toml", "--out", out, "--set", "train.lr=1e38")
+    assert status == 1
+    assert "training diverged in epoch 1: the loss is not finite" in err
+    assert "Lower lr" in err
+    assert not out.exists()
+
+    from tsjax_core.training.learner import Learner
+
+    loss = Learner._loss_of
+    monkeypatch.setattr(
+        Learner,
+        "_loss_of",
+        lambda self, split, pairs: (
+            float("nan") if len(self.history) == 2 else loss(self, split, pairs)
+        ),
+    )
+    status, text, _ = tsjax("train", folder / "small.toml", "--out", out)
+    assert status == 1
+    assert "training diverged in epoch 3" in text
+    assert (out / "model" / "model.json").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_without_traceback(folder, tsjax):
+    """A path below a file, and a run that never finished."""
+    file = folder / "small.toml"
+    status, _, err = tsjax("train", file, "--out", file / "run")
+    assert status == 1
+    assert err.splitlines()[-1].startswith("error: ")
+    stub = folder / "stub"
+    stub.mkdir()
+    (stub / "experiment.toml").write_text("")
+    status, _, err = tsjax("train", file, "--out", stub)
+    assert (status, "holds an unfinished run" in err) == (2, True)
 
 
 def test_an_output_that_exists_is_left_alone(run, folder, tsjax):
@@ -267,6 +343,16 @@ def test_list_and_show_tell_names_and_options(tsjax):
     assert (status, "kinds are model" in err) == (2, True)
 
 
+def test_the_tables_of_an_experiment_can_be_shown(tsjax):
+    """Every key of [data] and [train], and the version."""
+    out = tsjax("show", "data")[1]
+    assert all(part in out for part in ("win_sz", "target_fs", "delimiter", "list of text"))
+    out = tsjax("show", "train")[1]
+    assert all(part in out for part in ("schedule", "keep", "'best' | 'last'"))
+    assert "\ntsjax-core 0." in "\n" + tsjax("--version")[1]
+    assert "no transform is installed" in tsjax("list", "transform")[1]
+
+
 def test_bad_calls_have_status_2(tsjax):
     """Unknown commands and options are usage errors."""
     assert tsjax("trian")[0] == 2
@@ -288,13 +374,14 @@ def test_ctrl_c_finishes_the_run_after_the_last_whole_epoch(folder, tsjax, monke
     monkeypatch.setattr(Learner, "_train_epoch", interrupted)
     out = folder / "interrupted"
     status, text, _ = tsjax("train", folder / "small.toml", "--out", out)
-    assert status == 0
-    assert "interrupted after 2 epochs" in text
+    assert status == 1
+    assert "training interrupted after 2 epochs" in text
     assert (out / "report" / "scores.csv").exists()
     monkeypatch.setattr(Learner, "_train_epoch", lambda self, *_: interrupted(self, 2))
     status, _, err = tsjax("train", folder / "small.toml", "--out", folder / "nothing")
-    assert status == 130
-    assert "Traceback" not in err
+    assert status == 1
+    assert "interrupted after 0 epochs" in err
+    assert not (folder / "nothing").exists()
 
 
 def test_warnings_are_one_line_on_standard_error(folder, tsjax, tmp_path):

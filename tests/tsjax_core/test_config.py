@@ -100,8 +100,8 @@ def test_options_are_described_by_signature_and_docstring():
     assert options["area"].default is None
     assert options["area"].doc == "Cross section in m^2."
     assert options["levels"].doc == "Initial levels in m, from the top."
-    assert options["levels"].type == "sequence of float"
-    assert options["signals"].type == "tuple of str, ..."
+    assert options["levels"].type == "list of float"
+    assert options["signals"].type == "list of text"
     assert options["valve"].type == "'open' | 'closed'"
     assert options["leak"].type == "float | none"
     assert summary_of(Tank) == "A tank with a pump. It leaks."

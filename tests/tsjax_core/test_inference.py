@@ -60,6 +60,8 @@ def test_further_inputs_follow_the_first():
     "u,parts",
     [
         (np.zeros((1, 2, 3, 4)), ["(1, 2, 3, 4)", "(batch, time, n_u)"]),
+        (np.zeros((0, 2)), ["(0, 2)", "at least one sample"]),
+        ("abc", ["no array of numbers"]),
         (np.zeros((5, 3)), ["2 channels", "(1, 5, 3)"]),
         (np.array([[0.0, np.nan], [np.inf, 0.0]]), ["2 samples", "NaN or infinite"]),
     ],

@@ -33,7 +33,7 @@ def folder(tmp_path_factory) -> Path:
     from tsjax_core.data.simulated import write_duffing
 
     folder = tmp_path_factory.mktemp("reader")
-    write_duffing(folder / "data" / "oscillator", n_train=2, n=1024)
+    write_duffing(folder / "tsjax-demo" / "data", n_train=2, n=1024)
     (folder / "experiment.toml").write_text(blocks("toml")[0])
     return folder
 

@@ -243,7 +243,7 @@ def test_scalar_targets_train(two_by_three):
     learner.fit_flat_cos(20, lr=2e-2, show_progress=False)
     evaluation = learner.evaluate("test")
     assert evaluation.metrics["rmse"] < 0.5
-    assert set(evaluation.files) == {"part_0.hdf5", "part_1.hdf5", "part_2.hdf5"}
+    assert evaluation.files == {}
 
 
 def test_fits_reuse_the_compiled_step(data):
@@ -348,14 +348,18 @@ def test_a_loss_gets_what_it_declares_and_its_terms_are_in_the_history(data):
     assert result.valid_loss == pytest.approx(plain.evaluate("valid").loss)
 
 
-def test_a_loss_that_needs_the_batch_is_validated_batch_by_batch(data):
-    """With no plain term the validation loss is the mean over the batches."""
+@pytest.mark.parametrize("valid", ["windows", "files"])
+def test_a_loss_that_needs_the_batch_is_validated_batch_by_batch(two_by_three, valid):
+    """With no plain term the validation loss is the mean over all samples, none padded."""
+    data = create_grain_dls(["a"], ["p"], two_by_three, win_sz=17, bs=8, valid=valid)
 
-    def input_power(pred, target, y_mean, y_std, *, batch):
-        return jnp.mean(batch["u"] ** 2) + 0.0 * jnp.mean(pred)
+    def input_power(pred, target, y_mean, y_std, *, batch, key):
+        return jnp.mean(batch["u"] ** 2) + 0.0 * (jnp.mean(pred) + jax.random.normal(key))
 
     learner = GRULearner(data, hidden_size=2, loss=input_power)
-    assert 0.0 < learner.evaluate("valid").loss < 0.1
+    samples = np.concatenate([data.valid[i]["u"] for i in range(len(data.valid))])
+    expected = np.mean(samples**2)
+    assert learner.evaluate("valid").loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_variables_that_the_model_changes_are_kept(data):
@@ -441,7 +445,40 @@ def test_progress_counts_up_to_one(data):
         (
             lambda d: GRULearner(d, metrics=[lambda pred: 0.0]),
             SignatureError,
-            ["metric '<lambda>'", "4 positional arguments"],
+            ["metric '<lambda>'", "takes (pred, target, y_mean, y_std)."],
+        ),
+        (
+            lambda d: GRULearner(d, loss=lambda pred, target, y_mean, y_std, batch: 0.0),
+            SignatureError,
+            ["(pred, target, y_mean, y_std), and after * any of aux, batch, key, model"],
+        ),
+        (
+            lambda d: GRULearner(d, loss="core/mse"),
+            SignatureError,
+            ["'core/mse' is none", "tsjax_core.get_loss"],
+        ),
+        (lambda d: GRULearner(d, metrics=rmse), ConfigError, ["metrics=[rmse]"]),
+        (
+            lambda d: GRULearner(d, loss=lambda pred, target, y_mean, y_std: pred - target),
+            SignatureError,
+            ["loss '<lambda>' returns shape (8, 40, 1)", "one number"],
+        ),
+        (
+            lambda d: GRULearner(d, batch_transform=lambda batch: None).fit(1),
+            SignatureError,
+            ["transform '<lambda>' returned NoneType", "['u', 'y']"],
+        ),
+        (
+            lambda d: GRULearner(d, batch_transform=lambda batch: {"u": batch["u"]}).fit(1),
+            SignatureError,
+            ["returned ['u']"],
+        ),
+        (lambda d: GRULearner(d, hidden_size=2).fit(1.5), ConfigError, ["n_epochs = 1.5"]),
+        (lambda d: GRULearner(d, hidden_size=2).fit(1, lr="x"), ConfigError, ["lr = 'x'"]),
+        (
+            lambda d: GRULearner(d, hidden_size=2.5),
+            ConfigError,
+            ["hidden_size = 2.5 is not a whole number"],
         ),
         (
             lambda d: GRULearner(d, batch_transform=lambda batch, *, kee: batch),
@@ -510,7 +547,7 @@ def test_a_model_that_does_not_fit_the_data_is_refused(data, two_by_three):
         return 0.0
 
     for make, parts in (
-        (lambda: Learner(Half(), data), ["(2, 20, 1)", "(2, 40, 1)"]),
+        (lambda: Learner(Half(), data), ["(8, 20, 1)", "(8, 40, 1)"]),
         (
             lambda: Learner(NoModule(), data),
             ["NoModule.build returned function", "flax.nnx.Module"],

@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from tsjax_core.config import Option
 from tsjax_core.data.store import Split
 from tsjax_core.errors import ConfigError, TsjaxError
 
@@ -25,6 +28,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Neural models of dynamic systems from measured signals.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"tsjax-core {version('tsjax-core')}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a training run.")]
 
@@ -37,6 +59,10 @@ def main() -> None:
     except TsjaxError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_status)
+    except OSError as error:
+        # A file or directory that cannot be written is the user's to mend, as all above.
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
@@ -67,7 +93,8 @@ def _keep_compiled_programs() -> None:
 @app.command()
 def demo(
     out: Annotated[
-        Path | None, typer.Option(help="Directory to write to. [default: ./tsjax-demo]")
+        Path | None,
+        typer.Option(help="New directory to write to.", show_default="tsjax-demo, -2, -3, ..."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides data, parameters and training.")] = 0,
 ) -> None:
@@ -100,7 +127,9 @@ def plugins() -> None:
 
 @app.command("list")
 def list_names(
-    kind: Annotated[str | None, typer.Argument(help="Only this kind, such as model.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="KIND", help="Only this kind, such as model.")
+    ] = None,
 ) -> None:
     """List the names of all installed components."""
     from tsjax_core.config import summary_of
@@ -111,24 +140,34 @@ def list_names(
         raise ConfigError(f"unknown kind {kind!r}; kinds are {', '.join(KINDS)}.", key="kind")
     registry = Registry.installed()
     table = Table("kind", "name", "what it is")
+    table.columns[1].no_wrap = True
     for each in KINDS:
         if kind in (None, each):
             for name in registry.names(each):
                 table.add_row(each, name, summary_of(registry.resolve(each, name)))
-    _console().print(table)
+    _console().print(table if table.row_count else f"no {kind} is installed")
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Name of a component, such as core/gru.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A component such as core/gru; data; or train.")
+    ],
 ) -> None:
-    """Show what a component is and its options with types, defaults and meanings."""
+    """Show the options of a component, or of the tables data and train of an experiment."""
     from tsjax_core.config import options_of, summary_of
+    from tsjax_core.data.pipeline import create_grain_dls
+    from tsjax_core.experiment import TrainOptions
     from tsjax_core.hookspecs import KINDS
     from tsjax_core.registry import Registry
     from tsjax_core.signatures import is_loss_term
 
     console = _console()
+    tables: dict[str, Callable[..., Any]] = {"data": create_grain_dls, "train": TrainOptions}
+    if name in tables:
+        console.print(f"The table \\[{name}] of an experiment:")
+        console.print(_option_table(options_of(tables[name])))
+        return
     registry = Registry.installed()
     # Resolving tells what is wrong with a name that no kind has.
     kinds = [kind for kind in KINDS if name in registry.names(kind)] or ["model"]
@@ -136,19 +175,29 @@ def show(
         console.print(f"[bold]{name}[/bold], a {kind}: {summary_of(component)}")
         if kind == "metric" or (kind == "loss" and is_loss_term(component)):
             console.print("It has no options.")
-            continue
-        table = Table("option", "type", "default", "meaning")
-        for option in options_of(component):
-            default = "(required)" if option.default is None else option.default
-            table.add_row(option.name, option.type, default, option.doc)
-        console.print(table)
+        else:
+            console.print(_option_table(options_of(component)))
+
+
+def _option_table(options: list[Option]) -> Table:
+    table = Table("option", "type", "default", "meaning")
+    table.columns[0].no_wrap = True
+    for option in options:
+        default = "(required)" if option.default is None else option.default
+        table.add_row(option.name, option.type, default, option.doc)
+    return table
 
 
 @app.command()
 def train(
-    experiment: Annotated[Path, typer.Argument(help="Experiment as a TOML file.")],
+    experiment: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT", help="Experiment as a TOML file.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="New directory for the run. [default: runs/EXPERIMENT]")
+        Path | None,
+        typer.Option(
+            help="New directory for the run.", show_default="runs/EXPERIMENT, then -2, -3, ..."
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None,
@@ -164,15 +213,18 @@ def train(
     loaded = load_experiment(experiment, changes or [])
     console = _console()
     result = train(loaded, out or free_directory(Path("runs") / experiment.stem), console)
-    if result.interrupted:
-        console.print(f"interrupted after {len(result.learner.history)} epochs")
-    console.print(f"kept the model of epoch {result.kept.epoch + 1}")
+    if result.ended != "finished":
+        console.print(f"training {result.ended}")
+    why = "best validation loss" if loaded.train.keep == "best" else "last"
+    console.print(f"kept the model of epoch {result.kept.epoch + 1} ({why})")
     console.print(score_table("test", score_rows(result.evaluation)))
     console.print(f"run: {result.path}")
     for figure in result.figures:
         console.print(f"figure: {figure}")
     if not result.figures:
         console.print('no figures: install matplotlib with pip install "tsjax-core\\[viz]"')
+    if result.ended != "finished":
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -192,10 +244,14 @@ def evaluate(
 @app.command()
 def predict(
     run: RunPath,
-    data: Annotated[Path, typer.Argument(help="HDF5 or CSV file with the model's inputs.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="HDF5 or CSV file with the model's inputs.")
+    ],
     out: Annotated[
         Path | None,
-        typer.Option(help="New file for the outputs. [default: DATA_predicted, same format]"),
+        typer.Option(
+            help="New file for the outputs, .csv or .hdf5.", show_default="DATA_predicted, here"
+        ),
     ] = None,
 ) -> None:
     """Simulate the model of a run on the inputs in a file."""

@@ -15,6 +15,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Union
 
@@ -143,9 +144,11 @@ def _type_text(hint: Any) -> str:
         return "array"
     if hint is type(None):
         return "none"
+    if hint in (str, Path):
+        return "text" if hint is str else "path"
     if origin is not None and args:
-        inner = ", ".join("..." if arg is ... else _type_text(arg) for arg in args)
-        return f"{getattr(origin, '__name__', str(origin)).lower()} of {inner}"
+        inner = ", ".join(_type_text(arg) for arg in args if arg is not ...)
+        return f"{'list' if _is_sequence(hint) else origin.__name__.lower()} of {inner}"
     return getattr(hint, "__name__", str(hint))
 
 
@@ -155,7 +158,7 @@ def _format(error: BaseException, type_: type | None) -> str:
     return str(error)
 
 
-def _strict(wanted: type, accepted: tuple[type, ...]) -> Callable[[Any, Any], Any]:
+def _strict(wanted: type, accepted: type) -> Callable[[Any, Any], Any]:
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, accepted) or (isinstance(value, bool) and wanted is not bool):
             raise ValueError(f"expected {_KIND[wanted]}, got {value!r}")
@@ -226,7 +229,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_func(_is_sequence, _sequence)
     converter.register_structure_hook_func(_is_union, _union)
     converter.register_structure_hook_func(_is_literal, _literal)
-    accepted = {bool: (bool,), int: (int,), float: (float, int), str: (str,)}
+    accepted = {bool: bool, int: Integral, float: Real, str: str}
     for wanted, types_ in accepted.items():
         converter.register_structure_hook(wanted, _strict(wanted, types_))
     converter.register_structure_hook(Path, _path)

@@ -73,6 +73,10 @@ class SignatureError(TsjaxError):
     """A loss, metric, transform or model asks for an argument that tsjax does not give."""
 
 
+class TrainingError(TsjaxError):
+    """A training ended without a model that is worth keeping."""
+
+
 class ModelError(TsjaxError):
     """A model does not fit the data, or its output has the wrong shape."""
 

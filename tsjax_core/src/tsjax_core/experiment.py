@@ -48,6 +48,8 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ConfigError(f"epochs = {self.epochs}; train for at least 1 epoch.", key="epochs")
+        if self.seed < 0:
+            raise ConfigError(f"seed = {self.seed}; give 0 or more.", key="seed")
         if not 0.0 < self.lr < float("inf"):
             raise ConfigError(f"lr = {self.lr} is not a positive number.", key="lr")
 
@@ -181,7 +183,7 @@ def load_experiment(file: str | Path, overrides: Sequence[str] = ()) -> Experime
     """
     file = Path(file)
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read ({error}).", file=file) from error
     except tomllib.TOMLDecodeError as error:
@@ -203,7 +205,7 @@ def parse_experiment(tables: Mapping[str, Any], *, file: Path | None = None) -> 
             )
         wanted = list if name in ("loss", "transform") else dict
         if not isinstance(table, wanted):
-            form = f"[[{name}]]" if wanted is list else f"[{name}]"
+            form = f'[[{name}]] with name = "..."' if wanted is list else f"[{name}]"
             raise ConfigError(f"{place}{name} is a table: write {form}.", key=name, file=file)
     for name in ("data", "model"):
         if name not in tables:

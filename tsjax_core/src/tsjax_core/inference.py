@@ -31,11 +31,14 @@ def predict(model: Any, u: Any, *further: Any) -> HostArray:
         ModelError: `u` has another number of axes or channels than the model, holds values that
             are not finite, or the model has several outputs and `u` is (time,).
     """
-    array = np.asarray(u, np.float32)
-    if not 1 <= array.ndim <= 3:
+    try:
+        array = np.asarray(u, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"predict got u that is no array of numbers: {error}.") from error
+    if not 1 <= array.ndim <= 3 or not array.size:
         raise ModelError(
             f"predict got u with shape {array.shape}; give (time,), (time, n_u) or "
-            "(batch, time, n_u)."
+            "(batch, time, n_u), with at least one sample."
         )
     given = array.ndim
     array = array[:, None] if given == 1 else array

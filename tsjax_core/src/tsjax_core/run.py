@@ -9,7 +9,9 @@ from __future__ import annotations
 import csv
 import inspect
 import json
+import math
 import platform
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -22,7 +24,7 @@ from flax import nnx
 from rich.console import Console
 
 from tsjax_core.data.pipeline import create_grain_dls
-from tsjax_core.errors import RunDirectoryError
+from tsjax_core.errors import RunDirectoryError, TrainingError
 from tsjax_core.experiment import Experiment, load_experiment
 from tsjax_core.report import write_report
 from tsjax_core.training.evaluation import Evaluation
@@ -39,14 +41,15 @@ _LIBRARIES = ("tsjax-core", "jax", "flax", "optax", "grain", "numpy")
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run ended with: the learner, the epoch kept, the test scores, and the files."""
+    """What a run ended with: the learner, the epoch kept, the test scores, and the figures."""
 
     path: Path
     learner: Learner
     kept: EpochResult
     evaluation: Evaluation
     figures: tuple[Path, ...]
-    interrupted: bool
+    ended: str
+    """`finished`, or why the training ended before its last epoch."""
 
 
 def free_directory(path: Path) -> Path:
@@ -61,15 +64,17 @@ def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
     """Run `experiment` in the new directory `out`, and tell `console` what it trains on.
 
     The model that is kept is the one of the best validation loss, or of the last epoch, as the
-    experiment says. Ctrl-C ends the training after the last whole epoch; the run is then finished
-    as usual.
+    experiment says. Ctrl-C, and a loss that is not finite, end the training after the last good
+    epoch; the run is then finished with what was kept, and without any such epoch `out` is removed.
 
     Raises:
         RunDirectoryError: `out` exists and is not an empty directory.
         ConfigError, DataError: The experiment is wrong; nothing has been written then.
+        TrainingError: No epoch ended with a finite loss.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        holds = "holds another run" if (out / EXPERIMENT).exists() else "is not empty"
+        run = "another run" if (out / MODEL).exists() else "an unfinished run"
+        holds = f"holds {run}" if (out / EXPERIMENT).exists() else "is not empty"
         raise RunDirectoryError(
             f"{out} exists and {holds}; nothing was written. Choose another directory with --out.",
             path=out,
@@ -83,23 +88,31 @@ def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
     results = learner.fit_iter(options.epochs, options.lr, SCHEDULES[options.schedule]())
     kept: EpochResult | None = None
     weights: Any = None
-    interrupted = False
+    ended = "finished"
     try:
         shown = follow(results, options.epochs, lambda: learner.progress)
         for result in _recorded(shown, out / "history.csv"):
+            if not math.isfinite(result.train_loss + result.valid_loss):
+                ended = f"diverged in epoch {result.epoch + 1}: the loss is not finite"
+                break
             better = kept is None or result.valid_loss < kept.valid_loss
             if options.keep == "last" or better:
                 kept, weights = result, jax.tree.map(lambda x: x, nnx.state(learner.model))
     except KeyboardInterrupt:
+        ended = f"interrupted after {len(learner.history)} epochs"
+    finally:
         if kept is None:
-            raise
-        interrupted = True
-    assert kept is not None
+            shutil.rmtree(out)
+    if kept is None:
+        raise TrainingError(
+            f"training {ended}, and there is no model to keep; {out} was removed. "
+            + ("Lower lr." if "diverged" in ended else "Train for longer.")
+        )
     nnx.update(learner.model, weights)
     learner.save(out / MODEL)
     evaluation = learner.evaluate("test")
     figures = write_report(learner, evaluation, out / REPORT)
-    return RunResult(out, learner, kept, evaluation, figures, interrupted)
+    return RunResult(out, learner, kept, evaluation, figures, ended)
 
 
 def load_run(path: Path) -> tuple[Experiment, SavedModel]:
@@ -152,7 +165,7 @@ def _row(result: EpochResult) -> dict[str, Any]:
 
 
 def _write_experiment(file: Path, experiment: Experiment, learner: Learner) -> None:
-    tables = experiment.to_tables()
+    tables = {"loss": [{"name": "core/normalized_mae"}], **experiment.to_tables()}
     options: Mapping[str, Any] = asdict(learner.spec) if learner.spec else {}  # type: ignore[call-overload]  # the registry takes dataclasses
     tables["model"] |= {name: value for name, value in options.items() if value is not None}
     defaults = {

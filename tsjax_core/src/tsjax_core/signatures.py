@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tsjax_core.errors import SignatureError
@@ -25,15 +25,25 @@ def _parameters(component: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def declared(
-    component: Callable[..., Any], *, kind: str, offered: frozenset[str], positional: int
+    component: Callable[..., Any],
+    *,
+    kind: str,
+    offered: frozenset[str],
+    positional: Sequence[str],
 ) -> frozenset[str]:
     """Return the keyword-only arguments of `component`, which must be among `offered`.
 
-    `positional` is the number of positional arguments that it will be given.
+    `positional` names the positional arguments that it will be given; it may name them otherwise.
 
     Raises:
-        SignatureError: A keyword-only argument is not offered, or the positional ones do not fit.
+        SignatureError: It cannot be called, a keyword-only argument is not offered, or the
+            positional ones do not fit.
     """
+    if not callable(component):
+        raise SignatureError(
+            f"a {kind} is a function, and {component!r} is none. A registered {kind} is got by its "
+            f"name with tsjax_core.get_{kind}."
+        )
     parameters = _parameters(component)
     wanted = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
     if unknown := sorted(wanted - offered):
@@ -44,12 +54,12 @@ def declared(
             "bind anything else beforehand, with functools.partial or a class."
         )
     try:
-        inspect.signature(component).bind(*range(positional), **dict.fromkeys(wanted))
+        inspect.signature(component).bind(*positional, **dict.fromkeys(wanted))
     except TypeError as error:
+        more = f", and after * any of {', '.join(sorted(offered))}" if offered else ""
         raise SignatureError(
-            f"{kind} {name_of(component)!r} is called with {positional} positional argument"
-            f"{'s' if positional > 1 else ''}, and its signature "
-            f"{inspect.signature(component)} does not take them: {error}."
+            f"{kind} {name_of(component)!r} has the signature {inspect.signature(component)}, "
+            f"which does not fit ({error}). A {kind} takes ({', '.join(positional)}){more}."
         ) from error
     return wanted
 

@@ -103,13 +103,14 @@ def plot_history(history: Sequence[EpochResult]) -> Figure:
     figure, axes = _figure(1, height=3.6)
     axis = axes[0, 0]
     epochs = [result.epoch + 1 for result in history]
-    axis.semilogy(epochs, [result.train_loss for result in history], label="train")
-    axis.semilogy(epochs, [result.valid_loss for result in history], label="valid")
+    axis.semilogy(epochs, [result.train_loss for result in history], ".-", label="train")
+    axis.semilogy(epochs, [result.valid_loss for result in history], ".-", label="valid")
     names = history[-1].terms if history else {}
     if len(names) > 1:
         for name in names:
             values = [result.terms[name] for result in history]
-            axis.semilogy(epochs, values, ls="--", label=f"train, {name}")
+            axis.semilogy(epochs, values, ".--", label=f"train, {name}")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlabel("epoch")
     axis.set_ylabel("loss")
     axis.grid(alpha=0.3)

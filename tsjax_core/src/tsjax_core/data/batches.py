@@ -126,7 +126,8 @@ class GrainPipeline:
             lines.append(f"{split:<6}{count:<14}{total:<20}{_size_text(source)}")
         where = "cut on the device" if self.resident else "read from the files"
         lines.append(
-            f"{self.steps_per_epoch} batches of {min(self.bs, len(self.train))} windows an epoch, "
+            f"{self.steps_per_epoch} {'batch' if self.steps_per_epoch == 1 else 'batches'} of "
+            f"{min(self.bs, len(self.train))} windows an epoch, "
             f"{where}"
         )
         return "\n".join(lines)

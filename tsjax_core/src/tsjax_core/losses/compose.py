@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsjax_core.errors import ConfigError
-from tsjax_core.signatures import LOSS_ARGUMENTS, declared, name_of
+from tsjax_core.signatures import LOSS_ARGUMENTS, TERM_PARAMETERS, declared, name_of
 from tsjax_core.types import AnyArray, Array, Batch
 
 
@@ -65,7 +65,7 @@ def named_terms(loss: Callable[..., Array]) -> tuple[NamedTerm, ...]:
     """
     if isinstance(loss, ComposedLoss):
         return loss.terms
-    wants = declared(loss, kind="loss", offered=LOSS_ARGUMENTS, positional=4)
+    wants = declared(loss, kind="loss", offered=LOSS_ARGUMENTS, positional=TERM_PARAMETERS)
     return (NamedTerm(name_of(loss), loss, 1.0, wants),)
 
 

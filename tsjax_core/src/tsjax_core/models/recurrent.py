@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar, Literal, TypeAlias
 
 import jax
@@ -59,9 +60,12 @@ class RecurrentSpec:
 
     def __post_init__(self) -> None:
         for name, least in (("hidden_size", 1), ("num_layers", 1), ("linear_layers", 0)):
-            if getattr(self, name) < least:
+            value = getattr(self, name)
+            if not isinstance(value, Integral):
+                raise ConfigError(f"{name} = {value!r} is not a whole number.", key=name)
+            if value < least:
                 raise ConfigError(
-                    f"{name} = {getattr(self, name)} is too small; give at least {least}.", key=name
+                    f"{name} = {value} is too small; give at least {least}.", key=name
                 )
         for name in ("input_dropout", "hidden_dropout", "weight_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
@@ -122,8 +126,8 @@ class RecurrentModel(nnx.Module):
                 raise ModelError(
                     f"{type(spec).__name__} with scalar_inputs = {spec.scalar_inputs} and "
                     f"output = {spec.output!r} needs {key!r}, and the data have "
-                    f"{', '.join(signals.names)}. Change the option, or name the signals in "
-                    "create_grain_dls (u, y, u_scalars, y_scalars)."
+                    f"{', '.join(signals.names)}. Change the option, or name the signals of the "
+                    "data in u, y, u_scalars and y_scalars."
                 )
         stats, n_out = signals.stats, len(signals.names[target])
         widths = [sum(len(signals.names[key]) for key in spec.reads)]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from tsjax_core.errors import ConfigError, ModelError
+from tsjax_core.errors import ConfigError, ModelError, SignatureError
 from tsjax_core.losses.compose import NamedTerm
 from tsjax_core.protocols import AuxModel
-from tsjax_core.signatures import declared, name_of
+from tsjax_core.signatures import TERM_PARAMETERS, declared, name_of
 from tsjax_core.types import Array
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def check_metrics(metrics: Sequence[Callable[..., Array]]) -> None:
     """Raise SignatureError for a metric that cannot be called, ConfigError for one name twice."""
     for metric in metrics:
-        declared(metric, kind="metric", offered=frozenset(), positional=4)
+        declared(metric, kind="metric", offered=frozenset(), positional=TERM_PARAMETERS)
     names = [name_of(metric) for metric in metrics]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(
@@ -52,7 +52,7 @@ def check_data(owner: Any, reads: Sequence[str], n_skip: int, pipeline: GrainPip
     if missing := [key for key in reads if key not in names]:
         raise ModelError(
             f"{name_of(owner)} reads {', '.join(missing)}, and the data have "
-            f"{', '.join(names)}. Name the signals in create_grain_dls."
+            f"{', '.join(names)}. Name the signals of the data in u, y, u_scalars and y_scalars."
         )
     if "u_scalar" in names and "u_scalar" not in reads:
         raise ModelError(
@@ -85,20 +85,26 @@ def check_output(
 ) -> None:
     """Raise ModelError where the output for a batch of windows has another shape than the targets.
 
-    `parts` are those of `split_model`; nothing is computed.
+    Raise SignatureError for a loss that is not a scalar. `parts` are those of `split_model`;
+    nothing is computed.
     """
     names, target = pipeline.signals.names, pipeline.signals.target
-    bs, win_sz = 2, pipeline.win_sz
-
-    def shape(key: str) -> tuple[int, ...]:
-        width = len(names[key])
-        return (bs, width) if key.endswith("_scalar") else (bs, win_sz, width)
-
+    bs, win_sz = min(pipeline.bs, len(pipeline.train)), pipeline.win_sz
+    batch = {}
+    for key, channels in names.items():
+        lead = (bs,) if key.endswith("_scalar") else (bs, win_sz)
+        batch[key] = jnp.zeros((*lead, len(channels)))
     _, params, buffers, mutable = parts
-    inputs = [jnp.zeros(shape(key), jnp.float32) for key in reads]
-    got = jax.eval_shape(engine.predict, params, buffers, mutable, inputs)
-    if got.shape != shape(target):
+    got = jax.eval_shape(engine.predict, params, buffers, mutable, [batch[key] for key in reads])
+    expected = batch[target].shape
+    if got.shape != expected:
         raise ModelError(
             f"{name_of(owner)} returns shape {got.shape} for a batch of {bs} windows of {win_sz} "
-            f"samples; the targets ({', '.join(names[target])}) have {shape(target)}."
+            f"samples; the targets ({', '.join(names[target])}) have {expected}."
         )
+    for name, value in jax.eval_shape(engine.batch_loss, params, buffers, mutable, batch).items():
+        if jnp.shape(value) != ():
+            raise SignatureError(
+                f"loss {name!r} returns shape {jnp.shape(value)}; a loss is one number. Take the "
+                "mean over batch, time and channels."
+            )

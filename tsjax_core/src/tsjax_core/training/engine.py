@@ -16,8 +16,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from tsjax_core.errors import SignatureError
 from tsjax_core.losses.compose import NamedTerm
-from tsjax_core.signatures import MODEL_ARGUMENTS, TRANSFORM_ARGUMENTS, declared
+from tsjax_core.signatures import MODEL_ARGUMENTS, TRANSFORM_ARGUMENTS, declared, name_of
 from tsjax_core.training.optimizers import RateControlled
 from tsjax_core.types import AnyArray, Array, Batch, Buffer, HostArray
 
@@ -100,13 +101,15 @@ class Engine:
                 cast("Callable[..., Any]", model),
                 kind="model",
                 offered=MODEL_ARGUMENTS,
-                positional=len(self._reads),
+                positional=self._reads,
             )
         )
         self._wants_aux = any("aux" in term.wants for term in self._terms)
         self._transform = transform
         self._transform_wants = (
-            declared(transform, kind="transform", offered=TRANSFORM_ARGUMENTS, positional=1)
+            declared(
+                transform, kind="transform", offered=TRANSFORM_ARGUMENTS, positional=("batch",)
+            )
             if transform is not None
             else frozenset()
         )
@@ -160,7 +163,7 @@ class Engine:
             # A copy, because variables made outside the gradient cannot be changed inside it.
             model = nnx.merge(self._graphdef, params, buffers, state.mutable, copy=True)
             model.train()
-            values = self._evaluate_terms(model, batch, key)
+            values = self._evaluate_terms(model, batch, *jax.random.split(key))
             *_, mutable = split_model(model)
             return sum(values.values(), start=jnp.zeros(())), (values, lax.stop_gradient(mutable))
 
@@ -170,16 +173,17 @@ class Engine:
         )
         return TrainState(params, mutable, opt_state), values
 
-    def _evaluate_terms(self, model: Any, batch: Batch, key: Array | None) -> dict[str, Array]:
-        keys = (None, None) if key is None else jax.random.split(key)
+    def _evaluate_terms(
+        self, model: Any, batch: Batch, model_key: Array | None, loss_key: Array
+    ) -> dict[str, Array]:
         inputs = [batch[name] for name in self._reads]
-        options = {"key": keys[0]} if self._model_wants_key and key is not None else {}
+        options = {"key": model_key} if self._model_wants_key and model_key is not None else {}
         aux: Mapping[str, Array] = {}
         if self._wants_aux:
             pred, aux = model.call_with_aux(*inputs, **options)
         else:
             pred = model(*inputs, **options)
-        given = {"batch": batch, "model": model, "aux": aux, "key": keys[1]}
+        given = {"batch": batch, "model": model, "aux": aux, "key": loss_key}
         pred, target = self.scored(pred), self.scored(batch[self._target])
         return {term.name: term(pred, target, *self._y_stats, given) for term in self._terms}
 
@@ -194,7 +198,14 @@ class Engine:
             "progress": clock.progress,
             "epoch": clock.epoch,
         }
-        return self._transform(batch, **{name: given[name] for name in self._transform_wants})
+        changed = self._transform(batch, **{name: given[name] for name in self._transform_wants})
+        if not isinstance(changed, Mapping) or not changed.keys() >= batch.keys():
+            got = list(changed) if isinstance(changed, Mapping) else type(changed).__name__
+            raise SignatureError(
+                f"transform {name_of(self._transform)!r} returned {got}; return a batch with the "
+                f"keys {list(batch)}, such as {{**batch, 'u': ...}}."
+            )
+        return changed
 
     @staticmethod
     def _key_at(clock: Clock, use: int) -> Array:
@@ -211,7 +222,7 @@ class Engine:
     ) -> dict[str, Array]:
         model = nnx.merge(self._graphdef, params, buffers, mutable)
         model.eval()
-        return self._evaluate_terms(model, batch, None)
+        return self._evaluate_terms(model, batch, None, jax.random.key(0))
 
 
 def split_model(model: nnx.Module) -> tuple[Any, Any, Any, Any]:

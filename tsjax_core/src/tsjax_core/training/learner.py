@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,11 @@ class Learner:
         self.signals = pipeline.signals
         self.n_skip = n_skip
         self.seed = seed
+        if callable(metrics):
+            raise ConfigError(
+                f"metrics is {name_of(metrics)!r}; give a list, such as metrics=[rmse].",
+                key="metrics",
+            )
         self.metrics = tuple(metrics)
         self.history: list[EpochResult] = []
         self.progress = 0.0
@@ -141,8 +147,12 @@ class Learner:
         Raises:
             ConfigError: `n_epochs` or `lr` is not positive, or the optimizer has its own rate.
         """
-        if n_epochs < 1:
-            raise ConfigError(f"n_epochs = {n_epochs}; train for at least 1 epoch.", key="epochs")
+        asked: Any = n_epochs
+        if not isinstance(asked, Integral) or asked < 1:
+            raise ConfigError(
+                f"n_epochs = {asked!r}; train for a whole number of epochs, at least 1.",
+                key="epochs",
+            )
         rate = self._optimizer.check_rate(lr)
         n_steps = self.pipeline.steps_per_epoch * n_epochs
         progress = np.arange(n_steps, dtype=np.float32) / n_steps
@@ -182,14 +192,16 @@ class Learner:
         """Return loss and metrics on the whole of `split`: train, valid or test.
 
         Sequences start from the model's initial state and their first `n_skip` samples do not
-        count. For splits of whole files the result has the scores of each file too.
+        count. For splits of whole files with output sequences the result has each file's too.
         """
         pairs, paths = self.simulate_split(split)
         outputs = self.signals.names[self.signals.target]
         total = compute_scores(self.metrics, pairs, self._y_stats, outputs)
+        # One scalar per file has no spread that a metric could relate its error to.
+        single = paths if self.signals.target == "y" else ()
         files: dict[str, Scores] = {
             path: compute_scores(self.metrics, [pair], self._y_stats, outputs)
-            for path, pair in zip(paths, pairs, strict=False)
+            for path, pair in zip(single, pairs, strict=False)
         }
         return Evaluation(total.metrics, total.channels, split, self._loss_of(split, pairs), files)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
@@ -53,10 +54,10 @@ class RateControlled:
                 "rate, such as optimizer=lambda learning_rate: optax.adamw(learning_rate).",
                 key="lr",
             )
-        lr = DEFAULT_LR if lr is None else lr
-        if not 0.0 < lr < float("inf"):
-            raise ConfigError(f"lr = {lr} is not a positive number.", key="lr")
-        return lr
+        rate: Any = DEFAULT_LR if lr is None else lr
+        if not isinstance(rate, Real) or not 0.0 < float(rate) < float("inf"):
+            raise ConfigError(f"lr = {rate!r} is not a positive number.", key="lr")
+        return float(rate)
 
     def init(self, params: Any) -> Any:
         """Return the optimizer's state before the first update."""

@@ -15,7 +15,6 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TextColumn,
-    TimeElapsedColumn,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch gave.
+    """What one epoch gave. `epoch` counts from 0, `seconds` is the time that it took.
 
     `train_loss` is the mean over the epoch's steps, and `terms` that of each named loss term;
     `valid_loss` and `metrics` are computed on the whole validation split after the epoch.
@@ -57,9 +56,8 @@ def follow(
         return
     columns = (
         TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=12),
         TextColumn("{task.fields[text]}"),
-        TimeElapsedColumn(),
         _TimeLeft(done),
     )
     with Progress(*columns, console=console) as bar:

@@ -111,7 +111,7 @@ def load_saved(path: str | Path) -> SavedModel:
         name, options = description["name"], description["options"]
         signals = _signals_from_json(description["signals"])
         known = description["format"] == FORMAT
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise SavedModelError(
             f"{path} holds no saved model: there is no {DESCRIPTION}. Give the directory that "
             "learner.save wrote, or RUN/model of a training run.",

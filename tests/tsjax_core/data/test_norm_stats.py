@@ -77,7 +77,7 @@ def test_samples_that_are_not_finite(array_store, told):
     store = array_store({Path("a"): {"u": ramp, "y": bad}, Path("b"): {"u": one, "y": ramp}})
     error = told(NonFiniteError, compute_norm_stats, store, ["u", "y"])
     assert "samples are NaN or infinite: a: 3 in 'y', b: 1 in 'u'. Correct" in str(error)
-    assert "allow_nan=True" in str(error)
+    assert "allow_nan" in str(error)
     assert (error.path, error.signal) == (Path("a"), "y")
     assert compute_norm_stats(store, ["u"], allow_nan=True).mean[0] == pytest.approx(
         np.concatenate([ramp, ramp[:-1]]).mean()

@@ -106,7 +106,11 @@ def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
     if kept is None:
         raise TrainingError(
             f"training {ended}, and there is no model to keep; {out} was removed. "
-            + ("Lower lr." if "diverged" in ended else "Train for longer.")
+            + (
+                "Lower lr; with allow_nan, use a loss that leaves NaN out."
+                if "diverged" in ended
+                else "Train for longer."
+            )
         )
     nnx.update(learner.model, weights)
     learner.save(out / MODEL)

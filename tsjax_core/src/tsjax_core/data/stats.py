@@ -72,8 +72,8 @@ def require_finite(scans: Iterable[ChannelStats]) -> None:
         places = [f"{path}: {count} in {name!r}" for (path, name), count in bad.items()]
         path, signal = next(iter(bad))
         raise NonFiniteError(
-            f"samples are NaN or infinite: {listing(places)}. Correct or cut them, or give "
-            "allow_nan=True together with a loss that leaves them out.",
+            f"samples are NaN or infinite: {listing(places)}. Correct or cut them. With allow_nan "
+            "they are accepted, for a loss of your own that leaves them out.",
             path=path,
             signal=signal,
         )

@@ -191,8 +191,10 @@ def _read_arrays(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
 
     with ocp.StandardCheckpointer() as checkpointer:
         try:
-            metadata = checkpointer.metadata(path.absolute()).item_metadata.tree
-            found = {name: tuple(value.shape) for name, value in metadata.items()}
+            metadata = checkpointer.metadata(path.absolute()).item_metadata
+            if metadata is None:
+                raise ValueError("there is no checkpoint")  # noqa: TRY301 - told below as all damage
+            found = {name: tuple(value.shape) for name, value in metadata.tree.items()}
             wanted = {name: np.shape(value) for name, value in expected.items()}
             # Asked to restore other shapes, Orbax answers in terms that no user knows.
             restored: dict[str, Any] | None = (

@@ -243,6 +243,43 @@ def test_a_training_that_diverges_says_so(folder, tsjax, monkeypatch):
     assert (out / "model" / "model.json").exists()
 
 
+def test_units_in_brackets_are_part_of_a_name(tsjax, tmp_path, monkeypatch):
+    """`a [m/s]` is a name and no markup: it is trained on and printed whole."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for split in ("train", "valid", "test"):
+        Path("csv", split).mkdir(parents=True)
+        rows = [",".join(f"{v:.3f}" for v in row) for row in rng.random((90, 3))]
+        Path("csv", split, "x.csv").write_text("a [m/s],p [/min],q [deg]\n" + "\n".join(rows))
+    names = {"dataset": "csv", "u": ["a [m/s]"], "y": ["p [/min]", "q [deg]"]}
+    tables = {**EXPERIMENT, "data": {**EXPERIMENT["data"], **names}}
+    Path("e.toml").write_text(tomli_w.dumps(tables))
+    status, out, _ = tsjax("train", "e.toml", "--out", "run")
+    assert status == 0
+    assert "u = a [m/s]; y = p [/min], q [deg]" in out
+    assert out.count("q [deg]") >= 2
+
+
+def test_two_runs_at_once_do_not_share_a_directory(folder, monkeypatch, tsjax):
+    """The one that comes second to the directory is told, and the first goes on untouched."""
+    from tsjax_core.experiment import Experiment
+
+    out = folder / "raced"
+    build = Experiment.build
+
+    def slow(self):
+        learner = build(self)
+        out.mkdir()
+        (out / "experiment.toml").write_text("of the other run")
+        return learner
+
+    monkeypatch.setattr(Experiment, "build", slow)
+    status, _, err = tsjax("train", folder / "small.toml", "--out", out)
+    assert status == 2
+    assert "was taken by another run; nothing was written" in err
+    assert [path.name for path in out.iterdir()] == ["experiment.toml"]
+
+
 def test_a_place_that_cannot_be_written_is_told_without_traceback(folder, tsjax):
     """A path below a file, and a run that never finished."""
     file = folder / "small.toml"

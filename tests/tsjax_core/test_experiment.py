@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+from rich.console import Console
 
 from tsjax_core import normalized_mae
 from tsjax_core.errors import ConfigError
 from tsjax_core.experiment import load_experiment, parse_experiment
+from tsjax_core.run import load_learner, train
 
 TABLES = {
     "data": {"dataset": "data", "u": ["u"], "y": ["y"], "win_sz": 40, "stp_sz": 20, "bs": 8},
@@ -73,6 +75,19 @@ def test_environment_variables_and_home_are_expanded(folder, monkeypatch):
     for text in ("$MEASUREMENTS/data", "~/data", str(folder / "data")):
         experiment = load_experiment(write(folder, changed("data", dataset=text)))
         assert Path(experiment.data["dataset"]) == folder / "data"
+
+
+def test_files_may_be_listed_and_paths_may_hold_any_letter(folder, oscillator, tmp_path):
+    """A list of files for each split, relative to the experiment, in a directory with `$`."""
+    (folder / "cost$").symlink_to(oscillator)
+    files = {
+        split: [f"cost$$/{split}/{p.name}" for p in sorted((oscillator / split).iterdir())]
+        for split in ("train", "valid", "test")
+    }
+    experiment = load_experiment(write(folder, changed("data", dataset=files)))
+    out = tmp_path / "run"
+    train(experiment, out, Console(quiet=True))
+    assert load_learner(out).pipeline.file_names("test") == ("arrow.hdf5", "multisine.hdf5")
 
 
 def test_tables_say_the_experiment_again(folder):

@@ -54,6 +54,11 @@ def test_further_inputs_follow_the_first():
     u = np.random.default_rng(2).standard_normal((2, 8, 1))
     both = predict(scaled, u, np.array([[1.0], [2.0]]))
     np.testing.assert_allclose(predict(scaled, u[1], [2.0]), both[1], rtol=1e-6)
+    for wrong in (3.0, np.zeros((3, 1)), np.array([[np.nan], [1.0]])):
+        with pytest.raises(ModelError) as caught:
+            predict(scaled, u, wrong)
+        print(caught.value)
+        assert "further input" in str(caught.value)
 
 
 @pytest.mark.parametrize(

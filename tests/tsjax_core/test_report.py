@@ -48,6 +48,19 @@ def test_the_report_has_scores_and_a_figure_per_file(learner, tmp_path):
     assert float(rows[-1][2]) == evaluation.metrics["rmse"]
 
 
+def test_files_of_like_names_have_figures_of_their_own(learner, two_by_three, tmp_path):
+    """`a/b` and `a_b` do not overwrite each other."""
+    (tmp_path / "a").mkdir()
+    paths = [tmp_path / "a" / "b.hdf5", tmp_path / "a_b.hdf5"]
+    for path in paths:
+        path.symlink_to(two_by_three / "test" / "part_0.hdf5")
+    files = {s: sorted((two_by_three / s).iterdir()) for s in ("train", "valid")}
+    data = create_grain_dls(["a", "b"], ["p"], {**files, "test": paths}, win_sz=40, stp_sz=40)
+    other = GRULearner(data, hidden_size=2, metrics=[rmse])
+    figures = write_report(other, other.evaluate("test"), tmp_path / "report")
+    assert [path.name for path in figures] == ["test_a_b.png", "test_a_b_2.png"]
+
+
 def test_without_matplotlib_there_are_scores_and_no_figures(learner, tmp_path, monkeypatch):
     """The extra `viz` is optional."""
     monkeypatch.setattr("tsjax_core.report.find_spec", lambda name: None)

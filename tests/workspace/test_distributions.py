@@ -46,6 +46,12 @@ def loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
+def test_versions_are_fixed_without_a_lock_file():
+    """Resolution stops at a date, and the lock that it makes is not for git."""
+    assert read_pyproject(ROOT)["tool"]["uv"]["exclude-newer"]
+    assert "uv.lock" in (ROOT / ".gitignore").read_text().split()
+
+
 class TestShape:
     @each_distribution
     def test_every_distribution_has_the_same_files(self, folder):

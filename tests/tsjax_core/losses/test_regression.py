@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -48,9 +49,11 @@ def test_each_figure_equals_its_numpy_form(name, seed, n_y):
     """On random outputs of very different scales, to float32 precision."""
     pred, target, mean, std = data(seed, (3, 40, n_y))
     expected = REFERENCES[name](*(x.astype(np.float64) for x in (pred, target, mean, std)))
-    got = getattr(tc, name)(pred, target, mean, std)
-    assert got.shape == ()
-    np.testing.assert_allclose(float(got), expected, rtol=2e-5)
+    for on_device in (False, True):
+        arrays = (pred, target, mean, std)
+        got = getattr(tc, name)(*(jnp.asarray(x) for x in arrays) if on_device else arrays)
+        assert got.shape == ()
+        np.testing.assert_allclose(float(got), expected, rtol=2e-5)
 
 
 @pytest.mark.parametrize(

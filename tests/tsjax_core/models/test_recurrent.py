@@ -47,7 +47,7 @@ def reference(spec, model, u: np.ndarray) -> np.ndarray:
         return np.asarray(variable[...], np.float64)
 
     x = (u - SIGNALS.stats["u"].mean) / SIGNALS.stats["u"].std
-    for layer in model.layers:
+    for number, layer in enumerate(model.layers):
         n = spec.hidden_size
         w_in, w_rec, b_in = value(layer.w_in), value(layer.w_rec), value(layer.b_in)
         h, c, states = np.zeros(n), np.zeros(n), []
@@ -65,16 +65,29 @@ def reference(spec, model, u: np.ndarray) -> np.ndarray:
                 c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
                 h = sigmoid(o) * np.tanh(c)
             states.append(h)
-        x = np.array(states)
+        out = np.array(states)
+        if spec.normalization == "layernorm":
+            out = (out - out.mean(1, keepdims=True)) / np.sqrt(out.var(1, keepdims=True) + 1e-5)
+        x = x + out if spec.residual and number else out
     y = x @ value(model.head.out.kernel) + value(model.head.out.bias)
     return y * SIGNALS.stats["y"].std + SIGNALS.stats["y"].mean
 
 
 @pytest.mark.parametrize("spec_class", SPECS)
-@pytest.mark.parametrize("num_layers", [1, 2])
-def test_outputs_follow_the_published_equations(spec_class, num_layers):
-    """Two inputs, three outputs, one or two layers: equal to NumPy in float64 to 1e-5."""
-    spec = spec_class(hidden_size=7, num_layers=num_layers)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_layers": 1},
+        {"num_layers": 2},
+        {"num_layers": 3, "residual": True},
+        {"num_layers": 2, "normalization": "layernorm"},
+        {"num_layers": 2, "normalization": "layernorm", "residual": True},
+    ],
+    ids=str,
+)
+def test_outputs_follow_the_published_equations(spec_class, options):
+    """Two inputs, three outputs, every way to stack layers: NumPy in float64 to 1e-5."""
+    spec = spec_class(hidden_size=7, **options)
     model = spec.build(SIGNALS, rngs=nnx.Rngs(3))
     u = inputs(0, 4, 60)
     expected = np.stack([reference(spec, model, row) for row in u])
@@ -155,6 +168,38 @@ def test_dropout_acts_with_a_key_alone_and_one_mask_serves_all_times(spec_class)
     assert np.all(dropped.all(1) | ~dropped.any(1))
     assert dropped.any()
     assert not dropped.all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"weight_dropout": 0.5}, {"hidden_dropout": 0.5}, {"input_dropout": 0.5}],
+    ids=str,
+)
+def test_each_kind_of_dropout_acts_where_it_says(options):
+    """The exact share of what is dropped: recurrent weights, units between layers, inputs."""
+    spec = GRU(hidden_size=8, num_layers=2, **options)
+    model = spec.build(SIGNALS, rngs=nnx.Rngs(0))
+    u = inputs(7, 64, 3)
+
+    def changed(u):
+        return np.abs(np.asarray(model(u, key=jax.random.key(0)) - model(u))).max((1, 2)) > 1e-6
+
+    # At rest and at the first sample the recurrent weights meet a zero state in the first layer.
+    assert changed(u).mean() > 0.5
+    first = (
+        GRU(hidden_size=8, **options).build(SIGNALS, rngs=nnx.Rngs(0))
+        if ("hidden_dropout" not in options)
+        else None
+    )
+    if "weight_dropout" in options:
+        one = first(u[:, :1], key=jax.random.key(0)) - first(u[:, :1])
+        assert np.abs(np.asarray(one)).max() == 0.0
+    mean_input = np.broadcast_to(SIGNALS.stats["u"].mean, (64, 1, 2)).astype(np.float32)
+    if "input_dropout" in options:
+        still = first(mean_input, key=jax.random.key(0)) - first(mean_input)
+        assert np.abs(np.asarray(still)).max() < 1e-5
+    if "hidden_dropout" in options:
+        assert changed(mean_input).all()
 
 
 def test_scalar_inputs_reach_the_output_and_are_normalised():

@@ -36,6 +36,11 @@ from tsjax_core.training.progress import follow
 from tsjax_core.training.schedules import constant, flat_cos
 
 
+def seconds(pred, target, y_mean, y_std):
+    """Named as a column of the history."""
+    return 0.0
+
+
 @pytest.fixture(scope="module")
 def data(oscillator):
     return create_grain_dls(["u"], ["y"], oscillator, win_sz=40, stp_sz=20, bs=8, seed=3)
@@ -356,6 +361,13 @@ def test_a_loss_that_needs_the_batch_is_validated_batch_by_batch(two_by_three, v
     def input_power(pred, target, y_mean, y_std, *, batch, key):
         return jnp.mean(batch["u"] ** 2) + 0.0 * (jnp.mean(pred) + jax.random.normal(key))
 
+    def scored_power(pred, target, y_mean, y_std, *, batch):
+        return jnp.mean(batch["u"][:, 5:] ** 2) + 0.0 * jnp.mean(pred)
+
+    skipping = GRULearner(data, hidden_size=2, loss=scored_power, n_skip=5)
+    scored = np.concatenate([data.valid[i]["u"][5:] for i in range(len(data.valid))])
+    assert skipping.evaluate("valid").loss == pytest.approx(np.mean(scored**2), rel=1e-5)
+
     learner = GRULearner(data, hidden_size=2, loss=input_power)
     samples = np.concatenate([data.valid[i]["u"] for i in range(len(data.valid))])
     expected = np.mean(samples**2)
@@ -456,6 +468,12 @@ def test_progress_counts_up_to_one(data):
             lambda d: GRULearner(d, loss="core/mse"),
             SignatureError,
             ["'core/mse' is none", "tsjax_core.get_loss"],
+        ),
+        (lambda d: GRULearner(d, metrics=[seconds]), ConfigError, ["'seconds'", "another name"]),
+        (
+            lambda d: GRULearner(d, hidden_size=2).fit(1, schedule=lambda p: p * np.nan),
+            ConfigError,
+            ["all finite"],
         ),
         (lambda d: GRULearner(d, metrics=rmse), ConfigError, ["metrics=[rmse]"]),
         (

@@ -100,6 +100,31 @@ def test_a_directory_with_something_else_is_left_alone(learner, tmp_path):
     refused(lambda: learner.save(file), file, "something other")
 
 
+def test_a_foreign_directory_with_a_model_json_is_left_alone(learner, tmp_path):
+    """Other programs call a file model.json too."""
+    (tmp_path / "model.json").write_text("{}")
+    (tmp_path / "notes.txt").write_text("mine")
+    refused(lambda: learner.save(tmp_path), "something other than a saved model")
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_a_failed_rename_puts_the_earlier_model_back(learner, stored, monkeypatch):
+    """The new directory cannot take the name: the earlier model is there as before."""
+    rename = Path.rename
+
+    def fail(self, target):
+        if Path(target) == stored and self.name != "old":
+            raise OSError("device gone")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="device gone"):
+        learner.save(stored)
+    monkeypatch.undo()
+    assert load_model(stored)(np.zeros((1, 4, 2), np.float32)).shape == (1, 4, 3)
+    assert [path.name for path in stored.parent.iterdir()] == ["model"]
+
+
 @dataclass(frozen=True)
 class Unregistered(GRU):
     """A specification that no plugin offers."""
@@ -131,6 +156,9 @@ def test_damaged_files_are_told(stored):
     refused(lambda: load_model(stored), "model.json is damaged")
     (stored / "model.json").write_text("{}")
     refused(lambda: load_model(stored), "model.json is damaged", "'name'")
+    (stored / "model.json").write_text(text)
+    rewrite(stored, options=None)
+    refused(lambda: load_model(stored), "model.json is damaged", "options are a table")
     (stored / "model.json").write_text(text)
     rewrite(stored, format=99)
     refused(lambda: load_model(stored), "format 99", "reads format 1")

@@ -71,7 +71,8 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 def _console() -> Console:
     # Without a terminal rich assumes 80 columns and would break long paths and numbers.
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False)
+    # Names of signals and files may hold brackets, which are not markup.
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
 
 
 def _keep_compiled_programs() -> None:
@@ -118,8 +119,9 @@ def plugins() -> None:
             for kind, names in info.offers.items()
             if names
         )
-        status = "ok" if info.status == "ok" else f"[red]{info.status}[/red]"
-        table.add_row(info.namespace, info.distribution, info.version, offers or "-", status)
+        style = None if info.status == "ok" else "red"
+        cells = (info.namespace, info.distribution, info.version, offers or "-", info.status)
+        table.add_row(*cells, style=style)
     _console().print(table)
     if any(info.status != "ok" for info in records):
         raise typer.Exit(1)
@@ -165,14 +167,14 @@ def show(
     console = _console()
     tables: dict[str, Callable[..., Any]] = {"data": create_grain_dls, "train": TrainOptions}
     if name in tables:
-        console.print(f"The table \\[{name}] of an experiment:")
+        console.print(f"The table [{name}] of an experiment:")
         console.print(_option_table(options_of(tables[name])))
         return
     registry = Registry.installed()
     # Resolving tells what is wrong with a name that no kind has.
     kinds = [kind for kind in KINDS if name in registry.names(kind)] or ["model"]
     for kind, component in ((kind, registry.resolve(kind, name)) for kind in kinds):
-        console.print(f"[bold]{name}[/bold], a {kind}: {summary_of(component)}")
+        console.print(f"{name}, a {kind}: {summary_of(component)}")
         if kind == "metric" or (kind == "loss" and is_loss_term(component)):
             console.print("It has no options.")
         else:
@@ -222,7 +224,7 @@ def train(
     for figure in result.figures:
         console.print(f"figure: {figure}")
     if not result.figures:
-        console.print('no figures: install matplotlib with pip install "tsjax-core\\[viz]"')
+        console.print('no figures: install matplotlib with pip install "tsjax-core[viz]"')
     if result.ended != "finished":
         raise typer.Exit(1)
 

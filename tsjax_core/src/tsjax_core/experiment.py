@@ -211,10 +211,10 @@ def parse_experiment(tables: Mapping[str, Any], *, file: Path | None = None) -> 
         if name not in tables:
             raise ConfigError(f"{place}the table [{name}] is missing.", key=name, file=file)
     data = dict(tables["data"])
-    if isinstance(data.get("dataset"), str):
-        data["dataset"] = str(_expanded(data["dataset"], file))
+    data = decode(create_grain_dls, data, where="data", file=file)
+    data["dataset"] = _expanded(data["dataset"], file)
     return Experiment(
-        data=decode(create_grain_dls, data, where="data", file=file),
+        data=data,
         model=tables["model"],
         loss=tables.get("loss", ()),
         transform=tables.get("transform", ()),
@@ -242,9 +242,11 @@ def _place(where: str, file: Path | None) -> str:
     return f"{file}: [{where}] " if file is not None else f"[{where}] "
 
 
-def _expanded(dataset: str, file: Path | None) -> Path:
+def _expanded(dataset: Any, file: Path | None) -> Any:
+    if isinstance(dataset, Mapping):
+        return {split: [_expanded(p, file) for p in paths] for split, paths in dataset.items()}
     try:
-        text = string.Template(dataset).substitute(os.environ)
+        text = string.Template(str(dataset)).substitute(os.environ)
     except (KeyError, ValueError) as error:
         raise ConfigError(
             f"{file}: [data] dataset = {dataset!r} names an environment variable that is not set "
@@ -253,7 +255,7 @@ def _expanded(dataset: str, file: Path | None) -> Path:
             file=file,
         ) from error
     path = Path(text).expanduser()
-    return path if file is None else file.parent / path
+    return str(path if file is None else file.parent / path)
 
 
 def _apply_override(tables: dict[str, Any], override: str) -> None:

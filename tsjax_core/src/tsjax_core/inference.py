@@ -49,7 +49,14 @@ def predict(model: Any, u: Any, *further: Any) -> HostArray:
             "cut them out or fill them in."
         )
     rest = [np.asarray(x, np.float32) for x in further]
-    inputs = (batched, *(x if given == 3 else x[None] for x in rest))
+    rest = [x if given == 3 else x[None] for x in rest]
+    for x in rest:
+        if x.ndim < 2 or len(x) != len(batched) or not np.isfinite(x).all():
+            raise ModelError(
+                f"predict got a further input of shape {x.shape} for {len(batched)} sequences; "
+                "give finite values, (batch, n) or (batch, time, n), without batch for one."
+            )
+    inputs = (batched, *rest)
     graphdef, state = nnx.split(model)
     y: HostArray = np.asarray(_apply(graphdef, state, inputs))
     if given > 1:

@@ -46,8 +46,10 @@ def predict_file(run: Path, data: Path, out: Path | None = None) -> Prediction:
         raise RunDirectoryError(
             f"{out} exists; nothing was written. Choose another file with --out.", path=out
         )
-    if out.suffix not in (".csv", ".hdf5", ".h5"):
-        raise ConfigError(f"{out}: write to a file that ends in .csv, .hdf5 or .h5.", key="out")
+    if out.suffix.lower() not in (".csv", ".hdf5", ".h5", ".hdf"):
+        raise ConfigError(
+            f"{out}: write to a file that ends in .csv, .hdf5, .h5 or .hdf.", key="out"
+        )
     experiment, saved = load_run(run)
     signals = saved.signals
     store = _open(experiment, data, signals.dt)
@@ -77,7 +79,7 @@ def _open(experiment: Experiment, data: Path, dt: float | None) -> SignalStore:
     """Return the store of `data`, read as the experiment reads its files."""
     options = experiment.data
     kept = {name: options[name] for name in ("delimiter", "time") if name in options}
-    if data.suffix != ".csv":
+    if data.suffix.lower() != ".csv":
         kept.pop("time", None)
     store: SignalStore = open_store([data], **kept)
     if options.get("target_fs") is not None:
@@ -98,7 +100,7 @@ def _open(experiment: Experiment, data: Path, dt: float | None) -> SignalStore:
 
 
 def _write(path: Path, names: tuple[str, ...], rows: HostArray, dt: float | None) -> None:
-    if path.suffix == ".csv":
+    if path.suffix.lower() == ".csv":
         with path.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(names)

@@ -75,7 +75,9 @@ def _figures(learner: Learner, split: Split, folder: Path) -> list[Path]:
     paths: list[Path] = []
 
     def save(name: str, figure: Figure) -> None:
-        path = folder / f"{name}.png"
+        path, number = folder / f"{name}.png", 2
+        while path in paths:
+            path, number = folder / f"{name}_{number}.png", number + 1
         figure.savefig(path)
         paths.append(path)
 

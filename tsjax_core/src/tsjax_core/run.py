@@ -164,7 +164,7 @@ def _row(result: EpochResult) -> dict[str, Any]:
         "train_loss": result.train_loss,
         "valid_loss": result.valid_loss,
     }
-    terms = {f"train_{name}": value for name, value in result.terms.items()}
+    terms = {f"term_{name}": value for name, value in result.terms.items()}
     return row | dict(result.metrics) | (terms if len(terms) > 1 else {})
 
 
@@ -178,12 +178,28 @@ def _write_experiment(file: Path, experiment: Experiment, learner: Learner) -> N
         if parameter.default not in (parameter.empty, None)
     }
     data = {**defaults, "seed": experiment.train.seed, **tables["data"]}
-    data["dataset"] = str(Path(data["dataset"]).absolute())
+    data["dataset"] = _absolute(data["dataset"])
     tables["data"] = {k: list(v) if isinstance(v, tuple) else v for k, v in data.items()}
     tables["model"] = {
         k: list(v) if isinstance(v, tuple) else v for k, v in tables["model"].items()
     }
-    file.write_text(tomli_w.dumps(tables), encoding="utf-8")
+    try:
+        # Created and not overwritten: of two runs that begin together one gets the directory.
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(tomli_w.dumps(tables))
+    except FileExistsError as error:
+        raise RunDirectoryError(
+            f"{file.parent} was taken by another run; nothing was written. "
+            "Choose another directory with --out.",
+            path=file.parent,
+        ) from error
+
+
+def _absolute(dataset: Any) -> Any:
+    """Return the paths of `dataset` for a file that may be read from anywhere."""
+    if isinstance(dataset, Mapping):
+        return {split: [_absolute(path) for path in paths] for split, paths in dataset.items()}
+    return str(Path(dataset).absolute()).replace("$", "$$")
 
 
 def _write_versions(file: Path) -> None:

@@ -100,8 +100,11 @@ class GrainPipeline:
         source = self.split(split)
         if not isinstance(source, FullSequenceSource):
             return ()
-        folder = Path(os.path.commonpath([path.parent for path in source.paths]))
-        return tuple(path.relative_to(folder).as_posix() for path in source.paths)
+        paths = [path.absolute() for path in source.paths]
+        if len({path.anchor for path in paths}) > 1:
+            return tuple(path.as_posix() for path in paths)
+        folder = Path(os.path.commonpath([path.parent for path in paths]))
+        return tuple(path.relative_to(folder).as_posix() for path in paths)
 
     def file_lengths(self, split: Split) -> dict[str, int]:
         """Return the number of samples of each file of a split of whole files, else nothing."""

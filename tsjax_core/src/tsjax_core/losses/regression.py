@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax.numpy as jnp
+import numpy as np
 
 from tsjax_core.types import AnyArray, Array
 
@@ -24,6 +25,17 @@ def channelwise(metric: F) -> F:
     return metric
 
 
+def _prepared(pred: AnyArray, target: AnyArray) -> tuple[Any, Any, Any]:
+    """Return the library to compute with, and both arrays.
+
+    In host memory that is NumPy in float64: jax would compile anew for the length of every record,
+    and float32 loses digits when a long one is summed.
+    """
+    if isinstance(pred, np.ndarray) and isinstance(target, np.ndarray):
+        return np, pred.astype(np.float64), target.astype(np.float64)
+    return jnp, pred, target
+
+
 def _over_samples(x: AnyArray) -> tuple[int, ...]:
     return tuple(range(x.ndim - 1))
 
@@ -33,7 +45,9 @@ def mse(
     pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
 ) -> Array:
     """Mean squared error, in the squared unit of the outputs."""
-    return jnp.mean(jnp.square(pred - target))
+    xp, p, t = _prepared(pred, target)
+    mean: Array = xp.mean(xp.square(p - t))
+    return mean
 
 
 @channelwise
@@ -41,17 +55,23 @@ def mae(
     pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
 ) -> Array:
     """Mean absolute error, in the unit of the outputs."""
-    return jnp.mean(jnp.abs(pred - target))
+    xp, p, t = _prepared(pred, target)
+    mean: Array = xp.mean(xp.abs(p - t))
+    return mean
 
 
 def normalized_mse(pred: AnyArray, target: AnyArray, y_mean: AnyArray, y_std: AnyArray) -> Array:
     """Mean squared error of the outputs in units of their training standard deviation."""
-    return jnp.mean(jnp.square((pred - target) / y_std))
+    xp, p, t = _prepared(pred, target)
+    mean: Array = xp.mean(xp.square((p - t) / y_std))
+    return mean
 
 
 def normalized_mae(pred: AnyArray, target: AnyArray, y_mean: AnyArray, y_std: AnyArray) -> Array:
     """Mean absolute error of the outputs in units of their training standard deviation."""
-    return jnp.mean(jnp.abs((pred - target) / y_std))
+    xp, p, t = _prepared(pred, target)
+    mean: Array = xp.mean(xp.abs((p - t) / y_std))
+    return mean
 
 
 @channelwise
@@ -59,7 +79,9 @@ def rmse(
     pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
 ) -> Array:
     """Root mean squared error over all samples and channels, in the unit of the outputs."""
-    return jnp.sqrt(jnp.mean(jnp.square(pred - target)))
+    xp, p, t = _prepared(pred, target)
+    root: Array = xp.sqrt(xp.mean(xp.square(p - t)))
+    return root
 
 
 @channelwise
@@ -71,9 +93,12 @@ def nrmse(
     0 is a perfect simulation, 1 is no better than the mean of the measured output. It is infinite
     for a channel that is constant in `target`.
     """
+    xp, p, t = _prepared(pred, target)
     axes = _over_samples(target)
-    error = jnp.sqrt(jnp.mean(jnp.square(pred - target), axes))
-    return jnp.mean(error / jnp.std(target, axes))
+    error = xp.sqrt(xp.mean(xp.square(p - t), axes))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean: Array = xp.mean(error / xp.std(t, axes))
+    return mean
 
 
 @channelwise
@@ -93,5 +118,9 @@ def vaf(
     The mean over the channels. It does not see a constant offset. Source: Verhaegen and Verdult,
     Filtering and System Identification (2007).
     """
+    xp, p, t = _prepared(pred, target)
     axes = _over_samples(target)
-    return jnp.mean(100.0 * (1.0 - jnp.var(target - pred, axes) / jnp.var(target, axes)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = xp.var(t - p, axes) / xp.var(t, axes)
+        mean: Array = xp.mean(100.0 * (1.0 - ratio))
+    return mean

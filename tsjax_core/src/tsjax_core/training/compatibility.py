@@ -18,12 +18,20 @@ if TYPE_CHECKING:
     from tsjax_core.data.pipeline import GrainPipeline
     from tsjax_core.training.engine import Engine
 
+_TAKEN = frozenset({"epoch", "seconds", "train_loss", "valid_loss"})
+
 
 def check_metrics(metrics: Sequence[Callable[..., Array]]) -> None:
     """Raise SignatureError for a metric that cannot be called, ConfigError for one name twice."""
     for metric in metrics:
         declared(metric, kind="metric", offered=frozenset(), positional=TERM_PARAMETERS)
     names = [name_of(metric) for metric in metrics]
+    if taken := sorted(name for name in names if name in _TAKEN or name.startswith("term_")):
+        raise ConfigError(
+            f"a metric is named {', '.join(map(repr, taken))}, as is another column of the "
+            "history. Wrap it in a function of another name.",
+            key="metrics",
+        )
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(
             f"two metrics are named {', '.join(map(repr, twice))}; the history needs one name "

@@ -131,7 +131,7 @@ class Learner:
             self.spec or self.model, self._engine, split_model(self.model), self.reads, pipeline
         )
         # Apart from the key that drew the parameters, so that no draw of the training repeats it.
-        self._key = jax.random.fold_in(jax.random.key(seed), 1)
+        self._key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
         self._steps = 0
         self._epochs_done = 0
         self._signals_on_device: Batch | None = None
@@ -157,10 +157,10 @@ class Learner:
         n_steps = self.pipeline.steps_per_epoch * n_epochs
         progress = np.arange(n_steps, dtype=np.float32) / n_steps
         rates = np.asarray(rate * (schedule or constant())(progress), np.float32)
-        if rates.shape != progress.shape:
+        if rates.shape != progress.shape or not np.isfinite(rates).all():
             raise ConfigError(
                 f"schedule {name_of(schedule or constant)!r} returned shape {rates.shape} for "
-                f"progress of shape {progress.shape}; return one factor per value.",
+                f"progress of shape {progress.shape}; return one factor per value, all finite.",
                 key="schedule",
             )
         return self._epochs(n_epochs, progress, rates)
@@ -257,6 +257,7 @@ class Learner:
     def _epochs(
         self, n_epochs: int, progress: HostArray, rates: HostArray
     ) -> Iterator[EpochResult]:
+        self.progress = 0.0
         opt_state = self._engine.init(self.model).opt_state
         per_epoch = self.pipeline.steps_per_epoch
         for epoch in range(n_epochs):
@@ -326,8 +327,9 @@ class Learner:
         )
         for lengths, batch in batches:
             terms = self._engine.batch_loss(params, buffers, mutable, batch)
-            total += sum(lengths) * float(sum(terms.values()))
-            weight += sum(lengths)
+            counted = sum(lengths) - self.n_skip * len(lengths)
+            total += counted * float(sum(terms.values()))
+            weight += counted
         return total / weight
 
     def _is_padded(self) -> bool:

@@ -26,7 +26,8 @@ class EpochResult:
     """What one epoch gave. `epoch` counts from 0, `seconds` is the time that it took.
 
     `train_loss` is the mean over the epoch's steps, and `terms` that of each named loss term;
-    `valid_loss` and `metrics` are computed on the whole validation split after the epoch.
+    `valid_loss` and `metrics` are computed on the whole validation split after the epoch. Terms
+    that declare more than prediction and target are part of `valid_loss` only where all do.
     """
 
     epoch: int
@@ -57,7 +58,7 @@ def follow(
     columns = (
         TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
         BarColumn(bar_width=12),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
         _TimeLeft(done),
     )
     with Progress(*columns, console=console) as bar:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -65,11 +66,7 @@ def save_model(model: nnx.Module, spec: ModelSpec | None, signals: Signals, path
             "it could not be found again. Register it through the hook tsjax_models of a plugin.",
             path=path,
         )
-    if (
-        path.exists()
-        and not (path / DESCRIPTION).is_file()
-        and (not path.is_dir() or any(path.iterdir()))
-    ):
+    if path.exists() and not _is_saved_model(path):
         raise SavedModelError(
             f"cannot save to {path}: it exists and holds something other than a saved model. "
             "Choose another directory.",
@@ -111,13 +108,16 @@ def load_saved(path: str | Path) -> SavedModel:
         name, options = description["name"], description["options"]
         signals = _signals_from_json(description["signals"])
         known = description["format"] == FORMAT
+        writer = f"{description['distribution']} {description['version']}"
+        if not isinstance(name, str) or not isinstance(options, dict):
+            raise TypeError("name is text and options are a table")  # noqa: TRY301 - told below
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SavedModelError(
             f"{path} holds no saved model: there is no {DESCRIPTION}. Give the directory that "
             "learner.save wrote, or RUN/model of a training run.",
             path=path,
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SavedModelError(
             f"{file} is damaged ({type(error).__name__}: {error}); save the model again.",
             path=path,
@@ -133,8 +133,7 @@ def load_saved(path: str | Path) -> SavedModel:
         spec: ModelSpec = spec_class(**decode(spec_class, options, where="options", file=file))
     except ConfigError as error:
         raise SavedModelError(
-            f"{error}\n  {name} was saved by {description['distribution']} "
-            f"{description['version']}; install that version to load it.",
+            f"{error}\n  {name} was saved by {writer}; install that version to load it.",
             path=path,
         ) from error
     model = spec.build(signals, rngs=nnx.Rngs(0))
@@ -145,9 +144,16 @@ def load_saved(path: str | Path) -> SavedModel:
     state = nnx.state(model, _SAVED)
     names, arrays, structure = _named_arrays(nnx.to_pure_dict(state))
     stored = _read_arrays(path / PARAMETERS, dict(zip(names, arrays, strict=True)))
-    nnx.replace_by_pure_dict(state, jax.tree.unflatten(structure, [stored[n] for n in names]))
+    nnx.replace_by_pure_dict(
+        state, jax.tree.unflatten(structure, [jnp.asarray(np.asarray(stored[n])) for n in names])
+    )
     nnx.update(model, state)
     return SavedModel(model, name, spec, signals)
+
+
+def _is_saved_model(path: Path) -> bool:
+    """Tell whether nothing but a saved model, or nothing at all, is in the directory `path`."""
+    return path.is_dir() and {p.name for p in path.iterdir()} <= {DESCRIPTION, PARAMETERS}
 
 
 @contextmanager
@@ -164,8 +170,13 @@ def replaced_directory(path: Path) -> Iterator[Path]:
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
             path.rename(old / "old")
-            fresh.rename(path)
-            shutil.rmtree(old)
+            try:
+                fresh.rename(path)
+            except BaseException:
+                (old / "old").rename(path)
+                raise
+            finally:
+                shutil.rmtree(old)
         else:
             fresh.rename(path)
     finally:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import tomli_w
@@ -170,7 +170,7 @@ def _row(result: EpochResult) -> dict[str, Any]:
 
 def _write_experiment(file: Path, experiment: Experiment, learner: Learner) -> None:
     tables = {"loss": [{"name": "core/normalized_mae"}], **experiment.to_tables()}
-    options: Mapping[str, Any] = asdict(learner.spec) if learner.spec else {}  # type: ignore[call-overload]  # the registry takes dataclasses
+    options: Mapping[str, Any] = asdict(cast("Any", learner.spec)) if learner.spec else {}
     tables["model"] |= {name: value for name, value in options.items() if value is not None}
     defaults = {
         name: parameter.default

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,7 @@ def save_model(model: nnx.Module, spec: ModelSpec | None, signals: Signals, path
     description = {
         "format": FORMAT,
         "name": name,
-        "options": asdict(spec),  # type: ignore[call-overload]  # the registry takes dataclasses
+        "options": asdict(cast("Any", spec)),
         "distribution": plugin.distribution,
         "version": plugin.version,
         "signals": _signals_to_json(signals),

@@ -115,6 +115,18 @@ def test_train_says_what_it_kept_and_where(folder, tsjax, monkeypatch):
     np.testing.assert_array_equal(predict(first, u), predict(second, u))
 
 
+@pytest.mark.slow
+def test_another_process_gives_the_same_bits(run, folder):
+    """A process of its own writes the history of the run in this one, but for the seconds."""
+    code = "import sys; from tsjax_core.cli import main; sys.argv[0] = 'tsjax'; main()"
+    command = [sys.executable, "-c", code, "train", "small.toml", "--out", "elsewhere"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    histories = [table(path / "history.csv") for path in (run, folder / "elsewhere")]
+    for row in (row for history in histories for row in history):
+        del row["seconds"]
+    assert histories[0] == histories[1]
+
+
 def test_a_run_can_be_trained_again_from_its_own_experiment(run, folder, tsjax):
     """The written experiment is complete: it gives the same model."""
     assert tsjax("train", run / "experiment.toml", "--out", folder / "again")[0] == 0

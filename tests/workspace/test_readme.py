@@ -27,6 +27,22 @@ def commands(text: str) -> list[str]:
 INSTALL, DEVELOP, USE = blocks("console")
 
 
+def in_shell(command: str, folder: Path, programs: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as a reader would whose environment has its programs in `programs`."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    done = subprocess.run(
+        command,
+        shell=True,
+        cwd=folder,
+        env={**kept, "PATH": f"{programs}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(command, done.stdout, done.stderr, sep="\n")
+    return done
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Return a directory as the README's reader has it, with data of their own."""
@@ -58,19 +74,8 @@ def test_the_example_is_short_and_runs(folder, monkeypatch, capsys):
 
 def test_the_commands_run_one_after_the_other(folder):
     """Train, evaluate, predict, change, list and show, in the order of the README."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for command in commands(USE):
-        done = subprocess.run(
-            command,
-            shell=True,
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        print(command, done.stdout, done.stderr, sep="\n")
-        assert done.returncode == 0, command
+        assert in_shell(command, folder, Path(sys.executable).parent).returncode == 0, command
     assert (folder / "runs" / "first" / "report" / "test_arrow.png").exists()
     assert (folder / "simulated.csv").exists()
 
@@ -91,27 +96,19 @@ def clone(tmp_path) -> Path:
 def in_new_environment(clone: Path, command: str) -> subprocess.CompletedProcess[str]:
     environment_folder = clone.parent / "env"
     subprocess.run([sys.executable, "-m", "venv", environment_folder], check=True)
-    kept = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    environment = {**kept, "PATH": f"{environment_folder / 'bin'}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        command,
-        shell=True,
-        cwd=clone,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    print(done.stdout, done.stderr, sep="\n")
-    return done
+    return in_shell(command, clone, environment_folder / "bin")
 
 
 @pytest.mark.slow
 def test_the_first_command_installs_and_demonstrates(clone):
-    """In a new environment, core alone with its figures: the demonstration ends well."""
+    """In a new environment, core alone: on both files the model halves the linear error."""
     done = in_new_environment(clone, commands(INSTALL)[0])
     assert done.returncode == 0
-    assert "linear ARX" in done.stdout
+    rows = [line.split("│")[1:-1] for line in done.stdout.splitlines() if line.startswith("│")]
+    assert [row[1].strip()[:10] for row in rows] == ["GRU", "linear ARX"] * 2
+    nrmse = [float(row[2]) for row in rows]
+    assert nrmse[0] < 0.5 * nrmse[1]
+    assert nrmse[2] < 0.5 * nrmse[3]
     assert (clone / "tsjax-demo" / "run" / "report" / "test_arrow.png").exists()
 
 

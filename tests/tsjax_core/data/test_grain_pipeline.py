@@ -124,7 +124,7 @@ def test_error_of_a_read_ahead_is_told(shared, told):
             return 40
 
         def __getitem__(self, index):
-            raise NotImplementedError
+            raise AssertionError("batches are read whole")
 
         def read_batch(self, indices):
             raise UnreadableFileError("gone.hdf5: there is no such file.")

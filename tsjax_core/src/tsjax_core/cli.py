@@ -87,8 +87,9 @@ def _keep_compiled_programs() -> None:
         "jax_persistent_cache_min_compile_time_secs": 0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
+    config: Any = jax.config
     for name, value in settings.items():
-        jax.config.update(name, value)  # type: ignore[no-untyped-call]  # jax leaves it untyped
+        config.update(name, value)
 
 
 @app.command()

@@ -76,6 +76,24 @@ class TestBrokenPlugins:
         assert "defines tsjax_optimizers(), which is not a hook\n  The hooks are" in text
         assert f"tsjax-core {in_use} is in use; the plugin asks for tsjax_core>=9.1." in text
 
+    def test_plugin_of_a_newer_core_that_can_be_used(self, site):
+        """A requirement that the core in use does not meet is a row, and no error."""
+        site.install("new", site.CORE, requires=("tsjax-core>=9.1",))
+        registry = site.registry
+        assert registry.resolve("model", "new/gru").__name__ == "GRU"
+        (info,) = registry.plugins()
+        print(info.status)
+        in_use = metadata.version("tsjax-core")
+        assert "plugin 'new' (fake-new 1.2) can be used, but was made for another" in info.status
+        assert f"tsjax-core {in_use} is in use; the plugin asks for tsjax-core>=9.1." in info.status
+        assert info.status.endswith("pip install --upgrade tsjax-core fake-new")
+        assert registry.names("model") == ("new/gru", "new/lstm")
+
+    def test_plugin_whose_requirement_is_met(self, site):
+        """The same plugin, asking for what is installed, is ok."""
+        site.install("new", site.CORE, requires=(f"tsjax-core=={metadata.version('tsjax-core')}",))
+        assert [info.status for info in site.registry.plugins()] == ["ok"]
+
     def test_import_of_what_a_newer_core_has(self, site):
         """A failed import from core names the core in use."""
         site.install("new", "from tsjax_core.hookspecs import from_the_future")

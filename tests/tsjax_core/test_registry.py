@@ -236,6 +236,16 @@ class TestDuplicates:
         assert {row.distribution for row in rows[1:]} == {"fake-one", "fake-two"}
         assert {row.status for row in rows[1:]} == {str(error)}
 
+    def test_the_projects_own_namespace_is_kept_for_its_distribution(self, site):
+        """Who claims a namespace of the project beside its distribution is to be uninstalled."""
+        site.install(
+            "core", site.CORE, distribution="tsjax-core", version="1.0", target="a._plugin"
+        )
+        site.install("core", site.CORE, distribution="fake-core", version="2.0")
+        error = site.told(DuplicateNamespaceError, site.registry, "model", "core/gru")
+        assert "The namespace is that of tsjax-core: uninstall fake-core." in str(error)
+        assert sorted(error.distributions) == ["fake-core", "tsjax-core"]
+
 
 class TestQualifiedName:
     def test_every_registered_component_has_its_name_back(self, site):

@@ -121,6 +121,26 @@ def test_a_broken_plugin_is_a_row_and_exit_status_1(acme, monkeypatch, capsys):
     assert "Mode" in out
 
 
+def test_show_finds_a_component_beside_a_broken_hook(acme, monkeypatch, capsys):
+    """Of a plugin with one broken hook, the other kinds are shown; the broken one is told."""
+    acme.install("half", acme.hook("plot", "{'curve': lambda: None}") + acme.hook("loss", "1 / 0"))
+    registry._installed.cache_clear()
+    status, out, _ = run(monkeypatch, capsys, "show", "half/curve")
+    assert status == 0
+    assert "half/curve, a plot" in out
+    status, _, err = run(monkeypatch, capsys, "show", "half/power")
+    assert status == 1
+    assert "plugin 'half' (fake-half 1.2) fails in tsjax_losses(): ZeroDivisionError" in err
+
+
+def test_show_imports_the_plugin_of_the_namespace_alone(acme, monkeypatch, capsys):
+    """Core's options are shown without importing any other plugin; `list` imports them all."""
+    assert run(monkeypatch, capsys, "show", "core/gru")[0] == 0
+    assert "fake_acme" not in sys.modules
+    assert run(monkeypatch, capsys, "list")[0] == 0
+    assert "fake_acme" in sys.modules
+
+
 def test_predict_takes_scalars_from_attributes(two_by_three, tmp_path, monkeypatch, capsys):
     """A model that reads and gives scalars is run on a file; CSV files have none."""
     experiment = {

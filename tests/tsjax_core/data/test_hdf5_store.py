@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -168,6 +169,8 @@ def test_open_files_are_bounded(tmp_path, write_hdf5, monkeypatch, limit, option
         write_hdf5(tmp_path / f"{i}.hdf5", {"u": np.full(5, i, "f4")}, **options) for i in range(40)
     ]
     store = HDF5Store(paths)
+    # What other tests have left open would be closed while this one counts.
+    gc.collect()
     before = len(list(DESCRIPTORS.iterdir()))
     for _ in range(2):
         for i, path in enumerate(paths):

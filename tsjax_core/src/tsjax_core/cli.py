@@ -20,7 +20,8 @@ from rich.table import Table
 
 from tsjax_core.config import Option
 from tsjax_core.data.store import Split
-from tsjax_core.errors import ConfigError, TsjaxError
+from tsjax_core.errors import BrokenPluginError, ConfigError, TsjaxError, UnknownNameError
+from tsjax_core.hookspecs import KINDS, Kind
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -113,6 +114,8 @@ def plugins() -> None:
     from tsjax_core.registry import installed
 
     table = Table("namespace", "distribution", "version", "offers", "status")
+    for column in (*table.columns[:3], table.columns[4]):
+        column.no_wrap = True
     records = installed()
     for info in records:
         offers = ", ".join(
@@ -120,11 +123,16 @@ def plugins() -> None:
             for kind, names in info.offers.items()
             if names
         )
-        style = None if info.status == "ok" else "red"
-        cells = (info.namespace, info.distribution, info.version, offers or "-", info.status)
-        table.add_row(*cells, style=style)
-    _console().print(table)
-    if any(info.status != "ok" for info in records):
+        works = info.status == "ok"
+        cells = (info.namespace, info.distribution, info.version, offers or "-")
+        table.add_row(*cells, "ok" if works else "see below", style=None if works else "red")
+    console = _console()
+    console.print(table)
+    # Distributions that claim one namespace have one text.
+    problems = dict.fromkeys(info.status for info in records if info.status != "ok")
+    for problem in problems:
+        console.print(f"\n{problem}", soft_wrap=not console.is_terminal)
+    if problems:
         raise typer.Exit(1)
 
 
@@ -136,7 +144,6 @@ def list_names(
 ) -> None:
     """List the names of all installed components."""
     from tsjax_core.config import summary_of
-    from tsjax_core.hookspecs import KINDS
     from tsjax_core.registry import Registry
 
     if kind is not None and kind not in KINDS:
@@ -161,7 +168,6 @@ def show(
     from tsjax_core.config import options_of, summary_of
     from tsjax_core.data.pipeline import create_grain_dls
     from tsjax_core.experiment import TrainOptions
-    from tsjax_core.hookspecs import KINDS
     from tsjax_core.registry import Registry
     from tsjax_core.signatures import is_loss_term
 
@@ -172,9 +178,20 @@ def show(
         console.print(_option_table(options_of(tables[name])))
         return
     registry = Registry.installed()
+    found: dict[Kind, Any] = {}
+    broken: BrokenPluginError | None = None
+    for kind in KINDS:
+        # A kind whose hook is broken must not hide a component of another.
+        try:
+            found[kind] = registry.resolve(kind, name)
+        except UnknownNameError:
+            continue
+        except BrokenPluginError as error:
+            broken = broken or error
+    if broken and not found:
+        raise broken
     # Resolving tells what is wrong with a name that no kind has.
-    kinds = [kind for kind in KINDS if name in registry.names(kind)] or ["model"]
-    for kind, component in ((kind, registry.resolve(kind, name)) for kind in kinds):
+    for kind, component in (found or {"model": registry.resolve("model", name)}).items():
         console.print(f"{name}, a {kind}: {summary_of(component)}")
         if kind == "metric" or (kind == "loss" and is_loss_term(component)):
             console.print("It has no options.")

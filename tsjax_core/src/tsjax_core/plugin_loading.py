@@ -16,6 +16,7 @@ import pluggy
 from tsjax_core.component_checks import Component, flaw
 from tsjax_core.errors import BrokenPluginError
 from tsjax_core.hookspecs import HOOKS, KINDS, PROJECT, HookSpecs, Kind
+from tsjax_core.requirements import core_in_use, core_requirement, is_unmet
 
 SHORT_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 """What a namespace, and the name of a component within it, look like."""
@@ -25,8 +26,9 @@ SHORT_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 class PluginInfo:
     """One installed plugin.
 
-    `offers` maps each kind that the plugin has components of to their short names; `status` is
-    "ok", or the text of the error that using the plugin raises.
+    `offers` maps each kind that the plugin has components of to their short names. `status` is
+    "ok", the text of the error that using the plugin raises, or, of a plugin that can be used, that
+    it asks for another core.
     """
 
     namespace: str
@@ -86,6 +88,12 @@ class Plugin:
                 continue
             if names:
                 offers[kind] = names
+        if status == "ok" and self._asks_for_another_core():
+            status = (
+                f"plugin {self} can be used, but was made for another core\n  "
+                f"{self._core_in_use()} Have the installer find versions that fit: "
+                f"pip install --upgrade tsjax-core {self.distribution}"
+            )
         return PluginInfo(
             self.namespace, self.distribution, self.version, MappingProxyType(offers), status
         )
@@ -198,11 +206,14 @@ class Plugin:
         )
 
     def _core_in_use(self) -> str:
-        try:
-            in_use = f"tsjax-core {metadata.version('tsjax-core')} is in use"
-        except metadata.PackageNotFoundError:
-            in_use = "tsjax-core is in use without being installed"
-        asked = [
-            r for r in self._requires if re.match(r"tsjax[-_.]core(?![-\w])", r, re.IGNORECASE)
-        ]
-        return f"{in_use}; the plugin asks for {asked[0]}." if asked else f"{in_use}."
+        version, asked = core_in_use(), core_requirement(self._requires)
+        in_use = (
+            f"tsjax-core {version} is in use"
+            if version
+            else "tsjax-core is in use without being installed"
+        )
+        return f"{in_use}; the plugin asks for {asked}." if asked else f"{in_use}."
+
+    def _asks_for_another_core(self) -> bool:
+        version, asked = core_in_use(), core_requirement(self._requires)
+        return bool(version and asked and is_unmet(asked, version))

@@ -173,9 +173,13 @@ def _find(kind: Kind, component: Component, plugin: Plugin) -> str | None:
 def _duplicate(claims: list[Plugin]) -> DuplicateNamespaceError:
     namespace = claims[0].namespace
     rows = "".join(f"\n  {p.distribution} {p.version} -> {p.target}" for p in claims)
+    owner = FIRST_PARTY.get(namespace)
+    others = [p.distribution for p in claims if p.distribution != owner]
+    cure = "Uninstall all but one of them; tsjax does not pick one."
+    if len(others) < len(claims):
+        cure = f"The namespace is that of {owner}: uninstall {', '.join(others)}."
     return DuplicateNamespaceError(
-        f"{len(claims)} installed distributions claim the namespace {namespace!r}:{rows}\n"
-        "Uninstall all but one of them; tsjax does not pick one.",
+        f"{len(claims)} installed distributions claim the namespace {namespace!r}:{rows}\n{cure}",
         namespace=namespace,
         distributions=[p.distribution for p in claims],
     )

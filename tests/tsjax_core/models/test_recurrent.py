@@ -47,7 +47,7 @@ def reference(spec, model, u: np.ndarray) -> np.ndarray:
         return np.asarray(variable[...], np.float64)
 
     x = (u - SIGNALS.stats["u"].mean) / SIGNALS.stats["u"].std
-    for number, layer in enumerate(model.layers):
+    for number, layer in enumerate(model.stack.layers):
         n = spec.hidden_size
         w_in, w_rec, b_in = value(layer.w_in), value(layer.w_rec), value(layer.b_in)
         h, c, states = np.zeros(n), np.zeros(n), []
@@ -101,7 +101,7 @@ def test_outputs_equal_those_of_pytorch_layers(spec_class):
     torch = pytest.importorskip("torch")
     spec = spec_class(hidden_size=9)
     model = spec.build(SIGNALS, rngs=nnx.Rngs(5))
-    layer = model.layers[0]
+    layer = model.stack.layers[0]
     peer = {RNN: torch.nn.RNN, GRU: torch.nn.GRU, LSTM: torch.nn.LSTM}[spec_class](
         2, 9, batch_first=True
     )

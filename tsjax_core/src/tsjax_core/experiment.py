@@ -32,7 +32,8 @@ class TrainOptions:
         lr: Learning rate at its highest.
         schedule: How the learning rate changes over the fit.
         seed: Decides the initial parameters, the order of the data and all random draws.
-        n_skip: Samples at the start of every sequence that count in no loss and no metric.
+        n_skip: Samples at the start of every sequence that count in no loss and no metric. By
+            default the receptive field of the model where it has one, else 0.
         metrics: Names of metrics, computed on the whole validation split after every epoch.
         keep: Whether the saved model is that of the best validation loss or of the last epoch.
     """
@@ -41,7 +42,7 @@ class TrainOptions:
     lr: float = 3e-3
     schedule: Literal["constant", "flat_cos"] = "flat_cos"
     seed: int = 0
-    n_skip: int = 0
+    n_skip: int | None = None
     metrics: Sequence[str] = ("core/rmse", "core/fit_percent")
     keep: Literal["best", "last"] = "best"
 

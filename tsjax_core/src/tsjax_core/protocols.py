@@ -31,6 +31,16 @@ class ModelSpec(Protocol):
 
 
 @runtime_checkable
+class FiniteMemory(Protocol):
+    """Hyperparameters of a model whose outputs depend on a known number of recent inputs."""
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples of input, the present one included, that an output depends on."""
+        ...
+
+
+@runtime_checkable
 class Model(Protocol):
     """An `nnx.Module` that maps inputs to outputs, both in raw physical units.
 

@@ -172,6 +172,7 @@ def _write_experiment(file: Path, experiment: Experiment, learner: Learner) -> N
     tables = {"loss": [{"name": "core/normalized_mae"}], **experiment.to_tables()}
     options: Mapping[str, Any] = asdict(cast("Any", learner.spec)) if learner.spec else {}
     tables["model"] |= {name: value for name, value in options.items() if value is not None}
+    tables["train"]["n_skip"] = learner.n_skip
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(create_grain_dls).parameters.items()

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal
 
-import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from tsjax_core.errors import ConfigError, ModelError
-from tsjax_core.models.layers import (
-    GRULayer,
-    Head,
-    LSTMLayer,
-    RNNLayer,
-    dropout_mask,
-    layer_norm,
-)
-from tsjax_core.models.scaling import Standardize
+from tsjax_core.errors import ConfigError
+from tsjax_core.models.layers import GRULayer, Head, LSTMLayer, RNNLayer
+from tsjax_core.models.option_checks import check_counts, check_probabilities
+from tsjax_core.models.recurrent_stack import RecurrentLayer, RecurrentStack, RecurrentState
+from tsjax_core.models.scaling import InputScale, Standardize, require_signals
 from tsjax_core.types import Array, Signals
-
-State: TypeAlias = tuple[tuple[Array, ...], ...]
-"""Per layer, the parts of its state, each (batch, hidden_size)."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +45,11 @@ class RecurrentSpec:
     scalar_inputs: bool = False
     output: Literal["sequence", "last"] = "sequence"
 
-    layer: ClassVar[type[RNNLayer | GRULayer | LSTMLayer]]
+    layer: ClassVar[type[RecurrentLayer]]
 
     def __post_init__(self) -> None:
-        for name, least in (("hidden_size", 1), ("num_layers", 1), ("linear_layers", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, Integral):
-                raise ConfigError(f"{name} = {value!r} is not a whole number.", key=name)
-            if value < least:
-                raise ConfigError(
-                    f"{name} = {value} is too small; give at least {least}.", key=name
-                )
-        for name in ("input_dropout", "hidden_dropout", "weight_dropout"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ConfigError(
-                    f"{name} = {getattr(self, name)} is not a probability below 1; "
-                    "give 0 for no dropout.",
-                    key=name,
-                )
+        check_counts(self, hidden_size=1, num_layers=1, linear_layers=0)
+        check_probabilities(self, "input_dropout", "hidden_dropout", "weight_dropout")
         if self.hidden_dropout and self.num_layers == 1:
             raise ConfigError(
                 f"hidden_dropout = {self.hidden_dropout} acts between layers, and there is one; "
@@ -121,22 +97,24 @@ class RecurrentModel(nnx.Module):
 
     def __init__(self, spec: RecurrentSpec, signals: Signals, *, rngs: nnx.Rngs) -> None:
         target = "y" if spec.output == "sequence" else "y_scalar"
-        for key in (*spec.reads, target):
-            if key not in signals.names:
-                raise ModelError(
-                    f"{type(spec).__name__} with scalar_inputs = {spec.scalar_inputs} and "
-                    f"output = {spec.output!r} needs {key!r}, and the data have "
-                    f"{', '.join(signals.names)}. Change the option, or name the signals of the "
-                    "data in u, y, u_scalars and y_scalars."
-                )
-        stats, n_out = signals.stats, len(signals.names[target])
-        widths = [sum(len(signals.names[key]) for key in spec.reads)]
-        widths += [spec.hidden_size] * (spec.num_layers - 1)
+        owner = type(spec).__name__
+        require_signals(signals, [target], f"{owner} with output = {spec.output!r}")
         self.spec = spec
-        self.u_scale = Standardize(stats["u"])
-        self.scalar_scale = Standardize(stats["u_scalar"]) if spec.scalar_inputs else None
-        self.y_scale = Standardize(stats[target])
-        self.layers = nnx.List([spec.layer(n, spec.hidden_size, rngs=rngs) for n in widths])
+        self.u_scale = InputScale(signals, scalar_inputs=spec.scalar_inputs, owner=owner)
+        self.y_scale = Standardize(signals.stats[target])
+        self.stack = RecurrentStack(
+            spec.layer,
+            self.u_scale.width,
+            spec.hidden_size,
+            spec.num_layers,
+            input_dropout=spec.input_dropout,
+            hidden_dropout=spec.hidden_dropout,
+            weight_dropout=spec.weight_dropout,
+            normalization=spec.normalization,
+            residual=spec.residual,
+            rngs=rngs,
+        )
+        n_out = len(signals.names[target])
         self.head = Head(spec.hidden_size, n_out, spec.linear_layers, rngs=rngs)
 
     def __call__(
@@ -152,55 +130,20 @@ class RecurrentModel(nnx.Module):
         y, hidden, _ = self._run(u, u_scalar, self.initial_state(u.shape[0]), key)
         return y, {"hidden": hidden}
 
-    def initial_state(self, batch_size: int) -> State:
+    def initial_state(self, batch_size: int) -> RecurrentState:
         """Return the zero state."""
-        return tuple(layer.zero_state(batch_size) for layer in self.layers)
+        return self.stack.zero_state(batch_size)
 
-    def advance(self, u: Array, state: State, u_scalar: Array | None = None) -> tuple[Array, State]:
+    def advance(
+        self, u: Array, state: RecurrentState, u_scalar: Array | None = None
+    ) -> tuple[Array, RecurrentState]:
         """Simulate one chunk from `state`; return its outputs and the state after it."""
         y, _, state = self._run(u, u_scalar, state, None)
         return y, state
 
     def _run(
-        self, u: Array, u_scalar: Array | None, state: State, key: Array | None
-    ) -> tuple[Array, Array, State]:
-        spec = self.spec
-        x = jnp.swapaxes(self._inputs(u, u_scalar), 0, 1)
-        keys = None if key is None else iter(jax.random.split(key, 2 * len(self.layers)))
-        after: list[tuple[Array, ...]] = []
-        for number, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
-            if keys is not None:
-                rate = spec.hidden_dropout if number else spec.input_dropout
-                x = _drop_channels(x, rate, next(keys))
-            w_rec = layer.w_rec[...]
-            if keys is not None and spec.weight_dropout:
-                w_rec = w_rec * dropout_mask(next(keys), spec.weight_dropout, w_rec.shape)
-            out, last = layer(x, before, w_rec)
-            if spec.normalization == "layernorm":
-                out = layer_norm(out)
-            x = x + out if spec.residual and number else out
-            after.append(last)
-        y = self.head(x[-1] if spec.output == "last" else jnp.swapaxes(x, 0, 1))
-        return self.y_scale.denormalize(y), jnp.swapaxes(x, 0, 1), tuple(after)
-
-    def _inputs(self, u: Array, u_scalar: Array | None) -> Array:
-        x = self.u_scale.normalize(u)
-        if self.scalar_scale is None:
-            return x
-        if u_scalar is None:
-            raise ModelError(
-                f"this {type(self.spec).__name__} was built with scalar_inputs = True and was "
-                "called without 'u_scalar'; give it as the second input, (batch, n)."
-            )
-        constant = self.scalar_scale.normalize(u_scalar)[:, None, :]
-        return jnp.concatenate(
-            [x, jnp.broadcast_to(constant, (*x.shape[:2], constant.shape[-1]))], -1
-        )
-
-
-def _drop_channels(x: Array, rate: float, key: Array) -> Array:
-    """Drop channels of `x` (time, batch, channels), each for a whole sequence.
-
-    One mask for all times is variational dropout: Gal and Ghahramani (2016).
-    """
-    return x * dropout_mask(key, rate, (1, *x.shape[1:])) if rate else x
+        self, u: Array, u_scalar: Array | None, state: RecurrentState, key: Array | None
+    ) -> tuple[Array, Array, RecurrentState]:
+        hidden, state = self.stack(self.u_scale(u, u_scalar), state, key=key)
+        y = self.head(hidden[:, -1] if self.spec.output == "last" else hidden)
+        return self.y_scale.denormalize(y), hidden, state

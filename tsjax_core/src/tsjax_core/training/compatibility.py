@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from tsjax_core.errors import ConfigError, ModelError, SignatureError
 from tsjax_core.losses.compose import NamedTerm
-from tsjax_core.protocols import AuxModel
+from tsjax_core.protocols import AuxModel, FiniteMemory
 from tsjax_core.signatures import TERM_PARAMETERS, declared, name_of
 from tsjax_core.types import Array
 
@@ -50,8 +50,15 @@ def check_aux(model: Any, terms: Sequence[NamedTerm]) -> None:
         )
 
 
-def check_data(owner: Any, reads: Sequence[str], n_skip: int, pipeline: GrainPipeline) -> None:
-    """Raise an error where the data lack what the model reads, or `n_skip` leaves nothing.
+def samples_to_skip(asked: int | None, owner: Any) -> int:
+    """Return `asked`, and where it is None the receptive field of `owner`, 0 without one."""
+    if asked is not None:
+        return asked
+    return owner.receptive_field if isinstance(owner, FiniteMemory) else 0
+
+
+def check_data(owner: Any, reads: Sequence[str], pipeline: GrainPipeline) -> None:
+    """Raise ModelError where the data lack what the model reads, or have scalars that it does not.
 
     `owner` is the model or its specification, for the text.
     """
@@ -68,18 +75,30 @@ def check_data(owner: Any, reads: Sequence[str], n_skip: int, pipeline: GrainPip
             f"{name_of(owner)} reads only {', '.join(reads)}. Use a model that reads 'u_scalar' "
             "(scalar_inputs = true for the core models), or leave u_scalars out."
         )
-    if not 0 <= n_skip < pipeline.win_sz:
+
+
+def check_n_skip(asked: int | None, owner: Any, pipeline: GrainPipeline) -> None:
+    """Raise ConfigError where `samples_to_skip` leaves nothing of a window or of a file."""
+    n_skip = samples_to_skip(asked, owner)
+    source, window_cure, file_cure = f"n_skip = {n_skip}", "", ""
+    if asked is None:
+        source += f" is the receptive field of {name_of(owner)} and"
+        window_cure = "choose a longer win_sz or fewer layers, or "
+        file_cure = "choose fewer layers, or "
+    if n_skip < 0:
+        raise ConfigError(f"{source} is negative; give 0 or more.", key="n_skip")
+    if n_skip >= pipeline.win_sz:
         raise ConfigError(
-            f"n_skip = {n_skip} must be 0 or more and below win_sz = {pipeline.win_sz}, or no "
-            "sample of a window counts.",
+            f"{source} leaves nothing of a window; {window_cure}give an n_skip below win_sz = "
+            f"{pipeline.win_sz}.",
             key="n_skip",
         )
     for split in ("valid", "test"):
         for name, length in pipeline.file_lengths(split).items():
             if length <= n_skip:
                 raise ConfigError(
-                    f"n_skip = {n_skip} leaves nothing of {name} in {split}, which has {length} "
-                    "samples; choose it below the shortest file.",
+                    f"{source} leaves nothing of {name} in {split}, which has {length} samples; "
+                    f"{file_cure}give an n_skip below the length of the shortest file.",
                     key="n_skip",
                 )
 

@@ -26,7 +26,7 @@ def make_learner(
     metrics: Sequence[Callable[..., Array]] = (),
     optimizer: Optimizer | None = None,
     batch_transform: Callable[..., Mapping[str, Array]] | None = None,
-    n_skip: int = 0,
+    n_skip: int | None = None,
     seed: int = 0,
     **hyperparameters: Any,
 ) -> Learner:

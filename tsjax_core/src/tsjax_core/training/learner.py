@@ -24,7 +24,9 @@ from tsjax_core.training.compatibility import (
     check_aux,
     check_data,
     check_metrics,
+    check_n_skip,
     check_output,
+    samples_to_skip,
 )
 from tsjax_core.training.engine import Clock, Engine, Step, TrainState, Windows, split_model
 from tsjax_core.training.evaluation import (
@@ -59,7 +61,8 @@ class Learner:
             (the default), whose rate then comes from the fit.
         batch_transform: Changes each training batch; validation never sees it.
         n_skip: Samples at the start of every sequence that count in no loss and no metric, while
-            the model's state settles.
+            the model's state settles. By default the receptive field of a specification that is
+            a `FiniteMemory`, and 0 for every other model.
         seed: Decides the initial parameters and all random draws of the training.
         reads: Batch keys that `model` takes, where it is a model and not a specification.
 
@@ -77,14 +80,13 @@ class Learner:
         metrics: Sequence[Callable[..., Array]] = (),
         optimizer: Optimizer | None = None,
         batch_transform: Callable[..., Mapping[str, Array]] | None = None,
-        n_skip: int = 0,
+        n_skip: int | None = None,
         seed: int = 0,
         *,
         reads: Sequence[str] = ("u",),
     ) -> None:
         self.pipeline = pipeline
         self.signals = pipeline.signals
-        self.n_skip = n_skip
         self.seed = seed
         if callable(metrics):
             raise ConfigError(
@@ -111,7 +113,10 @@ class Learner:
         self._terms = named_terms(loss)
         check_metrics(self.metrics)
         check_aux(self.model, self._terms)
-        check_data(self.spec or self.model, self.reads, self.n_skip, pipeline)
+        owner = self.spec or self.model
+        check_data(owner, self.reads, pipeline)
+        check_n_skip(n_skip, owner, pipeline)
+        self.n_skip = samples_to_skip(n_skip, owner)
 
         stats = self.signals.stats[self.signals.target]
         self._y_stats = (stats.mean, stats.std)
@@ -122,14 +127,12 @@ class Learner:
             target=self.signals.target,
             terms=self._terms,
             transform=batch_transform,
-            n_skip=n_skip,
+            n_skip=self.n_skip,
             y_mean=stats.mean,
             y_std=stats.std,
             optimizer=self._optimizer,
         )
-        check_output(
-            self.spec or self.model, self._engine, split_model(self.model), self.reads, pipeline
-        )
+        check_output(owner, self._engine, split_model(self.model), self.reads, pipeline)
         # Apart from the key that drew the parameters, so that no draw of the training repeats it.
         self._key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
         self._steps = 0

@@ -1,0 +1,191 @@
+"""Core's own components keep the contracts that plugins keep."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from tsjax_core import (
+    GRU,
+    LSTM,
+    RNN,
+    CSVStore,
+    FullSequenceSource,
+    HDF5Store,
+    ResampledStore,
+    WindowedSource,
+    compose_losses,
+    fit_percent,
+    mae,
+    mse,
+    normalized_mae,
+    normalized_mse,
+    nrmse,
+    rmse,
+    vaf,
+)
+from tsjax_core.testing import (
+    LossConformance,
+    MetricConformance,
+    ModelConformance,
+    SourceConformance,
+    StatefulModelConformance,
+    StoreConformance,
+)
+
+
+class TestRNN(StatefulModelConformance):
+    spec = RNN(hidden_size=5, num_layers=3, residual=True, normalization="layernorm")
+    causal = True
+
+
+class TestGRU(StatefulModelConformance):
+    spec = GRU(
+        hidden_size=5, num_layers=2, input_dropout=0.1, hidden_dropout=0.1, weight_dropout=0.1
+    )
+    causal = True
+
+
+class TestLSTM(StatefulModelConformance):
+    spec = LSTM(hidden_size=5, linear_layers=1, scalar_inputs=True)
+    causal = True
+    reads = ("u", "u_scalar")
+
+
+class TestGRUOfScalars(ModelConformance):
+    spec = GRU(hidden_size=5, output="last")
+    causal = True
+    target = "y_scalar"
+
+
+class TestMSE(LossConformance):
+    loss = mse
+
+
+class TestMAE(LossConformance):
+    loss = mae
+
+
+class TestNormalizedMSE(LossConformance):
+    loss = normalized_mse
+
+
+class TestNormalizedMAE(LossConformance):
+    loss = normalized_mae
+
+
+class TestComposedLoss(LossConformance):
+    loss = compose_losses((mse, 0.5), (mae, 2.0))
+
+
+class TestMSEMetric(MetricConformance):
+    metric = mse
+    best = 0.0
+
+
+class TestMAEMetric(MetricConformance):
+    metric = mae
+    best = 0.0
+
+
+class TestRMSE(MetricConformance):
+    metric = rmse
+    best = 0.0
+
+
+class TestNRMSE(MetricConformance):
+    metric = nrmse
+    best = 0.0
+
+
+class TestFitPercent(MetricConformance):
+    metric = fit_percent
+    best = 100.0
+    higher_is_better = True
+
+
+class TestVAF(MetricConformance):
+    metric = vaf
+    best = 100.0
+    higher_is_better = True
+
+
+class WithFiles:
+    """Three files of unequal length in a directory that lives as long as the test class."""
+
+    signals = ("a", "b", "y")
+
+    @classmethod
+    def write(cls) -> list[Path]:
+        cls.directory = tempfile.TemporaryDirectory()
+        rng = np.random.default_rng(0)
+        paths = []
+        for number, n in enumerate((90, 41, 60)):
+            paths.append(Path(cls.directory.name) / f"{number}.hdf5")
+            with h5py.File(paths[-1], "w") as file:
+                file.attrs["dt"] = 0.5
+                file.attrs["mass"] = 1.0 + number
+                for name in cls.signals:
+                    file[name] = rng.standard_normal(n)
+        return paths
+
+    @classmethod
+    def teardown_class(cls) -> None:
+        cls.directory.cleanup()
+
+
+class TestHDF5Store(WithFiles, StoreConformance):
+    attributes = ("mass",)
+
+    @classmethod
+    def setup_class(cls) -> None:
+        cls.store = HDF5Store(cls.write())
+
+
+class TestPreloadedHDF5Store(WithFiles, StoreConformance):
+    attributes = ("mass",)
+
+    @classmethod
+    def setup_class(cls) -> None:
+        cls.store = HDF5Store(cls.write(), preload=True)
+
+
+class TestCSVStore(WithFiles, StoreConformance):
+    @classmethod
+    def setup_class(cls) -> None:
+        cls.directory = tempfile.TemporaryDirectory()
+        path = Path(cls.directory.name) / "a.csv"
+        values = np.random.default_rng(0).standard_normal((50, 3))
+        np.savetxt(path, values, delimiter=",", header="a,b,y", comments="")
+        cls.store = CSVStore([path])
+
+
+class TestResampledStore(WithFiles, StoreConformance):
+    attributes = ("mass",)
+
+    @classmethod
+    def setup_class(cls) -> None:
+        cls.store = ResampledStore(HDF5Store(cls.write()), target_fs=3.0)
+
+
+class TestFullSequenceSource(WithFiles, SourceConformance):
+    length = 3
+
+    @classmethod
+    def setup_class(cls) -> None:
+        cls.source = FullSequenceSource(
+            HDF5Store(cls.write()), ["a", "b"], ["y"], u_scalars=["mass"]
+        )
+
+
+class TestWindowedSource(WithFiles, SourceConformance):
+    length = 18
+
+    @classmethod
+    def setup_class(cls) -> None:
+        cls.source = WindowedSource(
+            HDF5Store(cls.write()), ["a"], ["b", "y"], win_sz=20, stp_sz=8, u_scalars=["mass"]
+        )

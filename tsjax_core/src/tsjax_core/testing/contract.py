@@ -1,0 +1,164 @@
+"""What all contracts share: clauses, the count of those that ran, and the guard that keeps them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+
+C = TypeVar("C", bound="Conformance")
+
+_ran: defaultdict[type, set[str]] = defaultdict(set)
+"""Clauses that ran, by test class."""
+
+
+def clause(check: Callable[[C], None]) -> Callable[[C], None]:
+    """Mark a test method as a clause of a contract. Its docstring is the sentence of the clause."""
+
+    @functools.wraps(check)
+    def counted(self: C) -> None:
+        # What pytest.skip raises is no Exception, so that a skipped clause does not count as run.
+        try:
+            check(self)
+        except Exception:
+            _ran[type(self)].add(check.__name__)
+            raise
+        _ran[type(self)].add(check.__name__)
+
+    vars(counted)["is_clause"] = True
+    return counted
+
+
+def clauses_of(contract: type[Conformance]) -> dict[str, Callable[[Any], None]]:
+    """Return the clauses of a contract by name, in the order in which they stand."""
+    return {
+        name: member
+        for owner in reversed(contract.__mro__)
+        for name, member in vars(owner).items()
+        if getattr(member, "is_clause", False)
+    }
+
+
+def failures(contract: type[Conformance]) -> dict[str, str]:
+    """Run the clauses of a contract outside of pytest; return the text of each that fails."""
+    failed = {}
+    for name in clauses_of(contract):
+        try:
+            getattr(contract(), name)()
+        except Exception as error:  # noqa: BLE001 - whatever a component raises is its failure
+            failed[name] = f"{type(error).__name__}: {error}"
+    return failed
+
+
+def wanted(component: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the offered values that a component declares as keyword-only arguments."""
+    parameters = inspect.signature(component).parameters
+    return {
+        name: value
+        for name, value in offered.items()
+        if name in parameters and parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+class Conformance:
+    """A contract as a test class: each clause is one test method.
+
+    A test file of a plugin derives a class from one of the contracts, with the component under test
+    and the declared facts about it as attributes. All clauses then run. One that cannot hold is
+    overridden with the reason:
+
+        @pytest.mark.xfail(reason="smooths forwards and backwards")
+        def test_causal(self):
+            super().test_causal()
+
+    An override without a reason fails, and so does a clause that did not run.
+    """
+
+    facts: ClassVar[tuple[str, ...]] = ()
+    """Attributes that a class under this contract must set."""
+
+    @pytest.fixture(autouse=True)
+    def _count_clauses(self, request: pytest.FixtureRequest) -> Iterator[None]:
+        yield
+        session, config = request.session, request.config
+        items = [item for item in session.items if getattr(item, "cls", None) is type(self)]
+        # Interrupted, and with tests spread over processes, nobody has seen all of them.
+        if request.node is not items[-1] or session.shouldstop or session.shouldfail:
+            return
+        if hasattr(config, "workerinput"):
+            return
+        selected = {getattr(item, "originalname", item.name) for item in items}
+        _print(config, _told(type(self), selected))
+        missing = [
+            name
+            for name in clauses_of(type(self))
+            if name in selected and name not in _ran[type(self)] and not _reason(type(self), name)
+        ]
+        if missing:
+            pytest.fail(
+                f"{type(self).__name__}: {', '.join(missing)} did not run. A clause that cannot "
+                'hold is overridden with @pytest.mark.xfail(reason="..."), and never skipped.',
+                pytrace=False,
+            )
+
+    def _fact(self, name: str) -> Any:
+        """Return a declared fact as it was given: a function is not bound to the test."""
+        given = inspect.getattr_static(type(self), name)
+        if callable(given) and not isinstance(given, staticmethod | classmethod):
+            return given
+        return getattr(self, name)
+
+    def test_contract_is_whole(self) -> None:
+        """Every fact is declared, and no clause is overridden without a reason."""
+        cls = type(self)
+        undeclared = [fact for fact in self.facts if not hasattr(cls, fact)]
+        assert not undeclared, (
+            f"{cls.__name__} does not declare {', '.join(undeclared)}; set "
+            f"{'it' if len(undeclared) == 1 else 'them'} as attributes of the class."
+        )
+        dropped = [
+            name
+            for name, contracted in clauses_of(cls).items()
+            if inspect.getattr_static(cls, name) is not contracted and not _reason(cls, name)
+        ]
+        assert not dropped, (
+            f"{cls.__name__} overrides {', '.join(dropped)} without a reason. Mark the override "
+            'with @pytest.mark.xfail(reason="..."), or remove it.'
+        )
+
+
+def _reason(cls: type[Conformance], name: str) -> str | None:
+    """Return the reason for which a clause may fail, None if it must hold."""
+    marks = getattr(inspect.getattr_static(cls, name), "pytestmark", ())
+    reasons = [mark.kwargs.get("reason") for mark in marks if mark.name == "xfail"]
+    return next(filter(None, reasons), None)
+
+
+def _told(cls: type[Conformance], selected: set[str]) -> str:
+    names = clauses_of(cls)
+    contract = next(
+        owner for owner in cls.__mro__ if owner.__module__.startswith("tsjax_core.testing.")
+    )
+    excused = {name: reason for name in names if (reason := _reason(cls, name))}
+    ran = sum(name in _ran[cls] and name not in excused for name in names)
+    lines = [f"{cls.__name__}: {ran} of {len(names)} clauses of {contract.__name__} ran"]
+    lines += [f"  {name} may fail: {reason}" for name, reason in excused.items()]
+    if left := [name for name in names if name not in selected]:
+        lines.append(f"  {len(left)} not selected")
+    return "\n".join(lines)
+
+
+def _print(config: pytest.Config, text: str) -> None:
+    """Write to the terminal past pytest's capture."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is None or capture is None:
+        return
+    with capture.global_and_fixture_disabled():
+        reporter.ensure_newline()
+        for line in text.splitlines():
+            reporter.write_line(line)

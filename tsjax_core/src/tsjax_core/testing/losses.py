@@ -1,0 +1,135 @@
+"""The contract of a loss term."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tsjax_core.signatures import LOSS_ARGUMENTS, TERM_PARAMETERS, declared
+from tsjax_core.testing.contract import Conformance, clause, wanted
+from tsjax_core.testing.samples import sample_batch, sample_signals
+from tsjax_core.types import Array
+
+
+class LossConformance(Conformance):
+    """What every loss term keeps.
+
+    The term is called with a prediction and a target of `n_outputs` channels, (batch, time, n_y)
+    in raw units, and with the arguments that it declares.
+
+    Facts:
+        loss: The loss term under test; of a registered factory, what it returns.
+        minimum: Its value at a perfect prediction, which no other prediction goes below; 0 unless
+            set, and None for a term that does not aim at the target.
+        model: The model, for a term that declares `model`.
+        aux: Intermediate values, for a term that declares `aux`: each (3, ...) for a batch of 3.
+        n_outputs: Channels of the target, 3 unless set.
+    """
+
+    facts = ("loss",)
+
+    loss: Callable[..., Array]
+    minimum: float | None = 0.0
+    model: Any = None
+    aux: Mapping[str, Array] = {}
+    n_outputs: int = 3
+
+    @clause
+    def test_arguments_are_known(self) -> None:
+        """It takes `pred`, `target`, `y_mean`, `y_std`, and by keyword only what tsjax offers."""
+        declared(self._loss, kind="loss", offered=LOSS_ARGUMENTS, positional=TERM_PARAMETERS)
+
+    @clause
+    def test_value_is_a_scalar(self) -> None:
+        """The value is a floating-point scalar."""
+        value = jnp.asarray(self._value())
+        assert value.shape == (), f"the value has shape {value.shape}; reduce it to a scalar"
+        assert jnp.issubdtype(value.dtype, jnp.floating), f"the value is of type {value.dtype}"
+
+    @clause
+    def test_value_is_finite(self) -> None:
+        """Finite predictions and targets give a finite value."""
+        value = self._value()
+        assert jnp.isfinite(value).all(), f"the value is {value}"
+
+    @clause
+    def test_gradient_is_finite(self) -> None:
+        """The gradient for the prediction is finite."""
+        self._check_gradient(self._batch(seed=1)["y"])
+
+    @clause
+    def test_gradient_is_finite_at_a_perfect_prediction(self) -> None:
+        """The gradient for the prediction is finite where it equals the target."""
+        self._check_gradient(self._batch()["y"])
+
+    @clause
+    def test_compiled_equals_eager(self) -> None:
+        """The compiled term gives what the term gives without compilation."""
+        pred = self._batch(seed=1)["y"]
+        compiled = jax.jit(self._value)(pred)
+        np.testing.assert_allclose(compiled, self._value(pred), rtol=1e-5, atol=1e-6)
+
+    @clause
+    def test_order_of_the_batch_does_not_matter(self) -> None:
+        """With the rows of the batch in another order, the value is the same."""
+        order = np.array([2, 0, 1])
+        pred, target = self._batch(seed=1)["y"], self._batch()["y"]
+        given = {
+            name: value if name in {"model", "key"} else jax.tree.map(lambda x: x[order], value)
+            for name, value in self._given().items()
+        }
+        stats = self._stats()
+        moved = self._loss(pred[order], target[order], *stats, **given)
+        np.testing.assert_allclose(moved, self._value(pred), rtol=1e-5, atol=1e-6)
+
+    @clause
+    def test_minimum_is_at_a_perfect_prediction(self) -> None:
+        """At a perfect prediction the value is the declared minimum, and nowhere lower."""
+        if self.minimum is None:
+            return
+        best = float(np.mean(self._value(self._batch()["y"])))
+        np.testing.assert_allclose(best, self.minimum, rtol=1e-5, atol=1e-6)
+        for seed in range(1, 9):
+            near = self._batch()["y"] * 0.9 + self._batch(seed=seed)["y"] * 0.1
+            for pred in (near, self._batch(seed=seed)["y"]):
+                value = float(np.mean(self._value(pred)))
+                assert not value < self.minimum, (
+                    f"a wrong prediction has the value {value}, below the minimum {self.minimum}"
+                )
+
+    @property
+    def _loss(self) -> Callable[..., Array]:
+        loss: Callable[..., Array] = self._fact("loss")
+        return loss
+
+    def _batch(self, seed: int = 0) -> dict[str, Array]:
+        return sample_batch(sample_signals(2, self.n_outputs), seed=seed)
+
+    def _stats(self) -> tuple[Array, Array]:
+        stats = sample_signals(2, self.n_outputs).stats["y"]
+        return jnp.asarray(stats.mean), jnp.asarray(stats.std)
+
+    def _given(self) -> dict[str, Any]:
+        offered = {
+            "batch": self._batch(),
+            "model": self.model,
+            "aux": self.aux,
+            "key": jax.random.key(0),
+        }
+        return wanted(self._loss, offered)
+
+    def _value(self, pred: Array | None = None) -> Array:
+        pred = self._batch(seed=1)["y"] if pred is None else pred
+        return self._loss(pred, self._batch()["y"], *self._stats(), **self._given())
+
+    def _check_gradient(self, pred: Array) -> None:
+        gradient = jax.grad(lambda p: jnp.mean(self._value(p)))(pred)
+        bad = int((~jnp.isfinite(gradient)).sum())
+        assert not bad, (
+            f"{bad} of {gradient.size} gradients are NaN or infinite; roots and divisions want a "
+            "safe argument where the error is zero"
+        )

@@ -1,0 +1,147 @@
+"""The contract of a source of samples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tsjax_core.protocols import BatchedSource, ResidentSource, Source
+from tsjax_core.testing.contract import Conformance, clause
+from tsjax_core.testing.other_process import call_there, equal_values
+from tsjax_core.types import HostArray, Sample
+
+
+class SourceConformance(Conformance):
+    """What every source of samples keeps.
+
+    A source that reads files is made in `setup_class`, which pytest calls once:
+
+        @classmethod
+        def setup_class(cls):
+            cls.source = MySource(...)
+
+    Facts:
+        source: The source under test.
+        length: Number of its samples.
+    """
+
+    facts = ("source", "length")
+
+    source: Source
+    length: int
+
+    @clause
+    def test_length_is_as_declared(self) -> None:
+        """`len` gives the number of samples."""
+        got = len(self.source)
+        assert got == self.length, f"len gives {got}, the test declares {self.length}"
+
+    @clause
+    def test_indices_out_of_range_are_refused(self) -> None:
+        """An index below 0, or not below the length, raises IndexError."""
+        for index in (-1, self.length, self.length + 7):
+            try:
+                self.source[index]
+            except IndexError:
+                continue
+            raise AssertionError(
+                f"index {index} of {self.length} samples gives a sample; raise IndexError, or a "
+                "loop over the source does not end"
+            )
+
+    @clause
+    def test_samples_are_float32_arrays(self) -> None:
+        """A sample maps `u`, and `y` or `y_scalar`, to float32 arrays: (time, n), scalars (n,)."""
+        for index in self._indices():
+            sample = self.source[index]
+            assert "u" in sample, f"sample {index} has the keys {', '.join(sample)}, and no u"
+            assert {"y", "y_scalar"} & sample.keys(), f"sample {index} has neither y nor y_scalar"
+            for key, value in sample.items():
+                axes = 1 if key.endswith("_scalar") else 2
+                assert (value.ndim, str(value.dtype)) == (axes, "float32"), (
+                    f"{key} of sample {index} has shape {value.shape} and dtype {value.dtype}; "
+                    f"expected {axes} axes of float32"
+                )
+
+    @clause
+    def test_sequences_of_a_sample_are_equally_long(self) -> None:
+        """All sequences of one sample have the same number of time steps."""
+        for index in self._indices():
+            lengths = {
+                key: len(value)
+                for key, value in self.source[index].items()
+                if not key.endswith("_scalar")
+            }
+            assert len(set(lengths.values())) == 1, f"sample {index} has the lengths {lengths}"
+
+    @clause
+    def test_samples_have_equal_channels(self) -> None:
+        """All samples have the same keys, with the same number of channels."""
+        channels = [
+            {key: value.shape[-1] for key, value in self.source[index].items()}
+            for index in self._indices()
+        ]
+        for index, found in zip(self._indices(), channels, strict=True):
+            assert found == channels[0], (
+                f"sample {index} has the channels {found}, the first has {channels[0]}"
+            )
+
+    @clause
+    def test_equal_indices_give_equal_samples(self) -> None:
+        """An index gives the same sample every time, in any order of reading."""
+        first = [self.source[index] for index in self._indices()]
+        again = [self.source[index] for index in reversed(self._indices())]
+        for index, a, b in zip(self._indices(), first, reversed(again), strict=True):
+            assert equal_values(a, b), (
+                f"sample {index} differs between two readings; augmentation is a batch transform"
+            )
+
+    @clause
+    def test_other_processes_read_the_same(self) -> None:
+        """The source can be pickled, and gives the same samples in another process."""
+        index = self.length - 1
+        here = self.source[index]
+        if not equal_values(here, self.source[index]):
+            return
+        there = call_there(self.source, "__getitem__", index)
+        assert equal_values(here, there), f"sample {index} differs in another process"
+
+    @clause
+    def test_batches_are_stacked_samples(self) -> None:
+        """`read_batch`, where there is one, stacks the samples along a new first axis."""
+        if not isinstance(self.source, BatchedSource):
+            return
+        indices = np.array([*reversed(self._indices()), 0])
+        stacked = _stack([self.source[int(index)] for index in indices])
+        assert equal_values(stacked, dict(self.source.read_batch(indices))), (
+            f"read_batch({indices}) differs from the samples one by one"
+        )
+
+    @clause
+    def test_windows_are_parts_of_the_resident_signals(self) -> None:
+        """`locate`, where there is one, tells where each sample lies in `read_resident`."""
+        if not isinstance(self.source, ResidentSource):
+            return
+        signals, size = self.source.read_resident(), self.source.win_sz
+        indices = np.array(self._indices())
+        starts, files = self.source.locate(indices)
+        cut = [
+            {key: _part(value, key, int(start), int(file), size) for key, value in signals.items()}
+            for start, file in zip(starts, files, strict=True)
+        ]
+        for index, found in zip(indices, cut, strict=True):
+            assert equal_values(found, dict(self.source[int(index)])), (
+                f"sample {index} is not what locate and read_resident give"
+            )
+
+    def _indices(self) -> list[int]:
+        """Return at most 16 indices, the first and the last among them."""
+        return sorted({int(i) for i in np.linspace(0, self.length - 1, min(self.length, 16))})
+
+
+def _stack(samples: list[Sample]) -> Sample:
+    return {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}
+
+
+def _part(value: HostArray, key: str, start: int, file: int, size: int) -> HostArray:
+    part: HostArray = value[file] if key.endswith("_scalar") else value[start : start + size]
+    return part

@@ -1,0 +1,164 @@
+"""The contract of a batch transform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tsjax_core.signatures import TRANSFORM_ARGUMENTS, declared
+from tsjax_core.testing.contract import Conformance, clause, wanted
+from tsjax_core.testing.samples import sample_batch, sample_signals
+from tsjax_core.types import Array
+
+
+class TransformConformance(Conformance):
+    """What every batch transform keeps.
+
+    The transform is called with a batch of 4 sequences, with two scalars each, and with the
+    arguments that it declares.
+
+    Facts:
+        transform: The transform under test: what the registered factory returns.
+        changes_targets: Whether it may change `y` and `y_scalar`, false unless set.
+        n_inputs: Channels of `u`, 3 unless set.
+        n_outputs: Channels of `y`, 3 unless set.
+    """
+
+    facts = ("transform",)
+
+    transform: Callable[..., Mapping[str, Array]]
+    changes_targets: bool = False
+    n_inputs: int = 3
+    n_outputs: int = 3
+
+    @clause
+    def test_arguments_are_known(self) -> None:
+        """It takes the batch, and by keyword only what tsjax offers."""
+        declared(
+            self._transform, kind="transform", offered=TRANSFORM_ARGUMENTS, positional=("batch",)
+        )
+
+    @clause
+    def test_equal_keys_give_equal_results(self) -> None:
+        """With equal arguments, its key among them, the result is equal."""
+        differing = _differing(self._changed(), self._changed())
+        assert not differing, (
+            f"{', '.join(differing)} differ between two calls with equal arguments; draw random "
+            "numbers from the argument `key` alone"
+        )
+
+    @clause
+    def test_other_keys_give_other_results(self) -> None:
+        """If it declares `key`, some other key gives another result."""
+        if "key" not in wanted(self._transform, {"key": None}):
+            return
+        first = self._changed()
+        assert any(_differing(first, self._changed(key)) for key in range(1, 9)), (
+            "nine keys give equal results; use the argument `key`, or do not declare it"
+        )
+
+    @clause
+    def test_input_is_not_changed(self) -> None:
+        """The batch that it is given is the same after the call."""
+        batch = self._batch()
+        self._transform(batch, **self._given())
+        assert batch.keys() == self._batch().keys(), "the transform changes the keys of its input"
+        differing = _differing(batch, self._batch())
+        assert not differing, (
+            f"the transform changes {', '.join(differing)} of its input; return a new batch, such "
+            "as {**batch, 'u': ...}"
+        )
+
+    @clause
+    def test_keys_are_kept(self) -> None:
+        """The result has every key of the batch."""
+        lost = sorted(self._batch().keys() - self._changed().keys())
+        assert not lost, f"the result lacks {', '.join(lost)}; begin it with **batch"
+
+    @clause
+    def test_dtypes_are_kept(self) -> None:
+        """Every array keeps its dtype."""
+        batch, changed = self._batch(), self._changed()
+        other = [k for k in batch if k in changed and changed[k].dtype != batch[k].dtype]
+        assert not other, f"{', '.join(f'{k} becomes {changed[k].dtype}' for k in other)}"
+
+    @clause
+    def test_shapes_are_kept(self) -> None:
+        """Every array keeps its shape, unless the transform declares `changes_shape = True`."""
+        if getattr(self._transform, "changes_shape", False):
+            return
+        batch, changed = self._batch(), self._changed()
+        other = [k for k in batch if k in changed and changed[k].shape != batch[k].shape]
+        assert not other, (
+            f"{', '.join(f'{k} {batch[k].shape} becomes {changed[k].shape}' for k in other)}; a "
+            "transform that changes shapes carries the attribute changes_shape = True"
+        )
+
+    @clause
+    def test_targets_are_not_changed(self) -> None:
+        """`y` and `y_scalar` are the same in the result, unless declared otherwise."""
+        if self.changes_targets:
+            return
+        changed, batch = self._changed(), self._batch()
+        both = [key for key in ("y", "y_scalar") if key in changed]
+        if getattr(self._transform, "changes_shape", False):
+            # A shorter sequence has the samples of the longer one.
+            batch = {key: _cut(batch[key], changed[key]) for key in both}
+        differing = _differing({k: batch[k] for k in both}, {k: changed[k] for k in both})
+        assert not differing, (
+            f"the transform changes {', '.join(differing)}; declare changes_targets = True in the "
+            "test if that is meant"
+        )
+
+    @clause
+    def test_compiled_equals_eager(self) -> None:
+        """It can be compiled, and then gives the same; not asked of one that changes shapes."""
+        if getattr(self._transform, "changes_shape", False):
+            return
+        eager, again = self._changed(), self._changed()
+        compiled = jax.jit(self._transform)(self._batch(), **self._given())
+        for key in eager.keys() & compiled.keys():
+            if np.array_equal(eager[key], again[key]):
+                np.testing.assert_allclose(
+                    np.asarray(compiled[key], np.float64),
+                    np.asarray(eager[key], np.float64),
+                    rtol=1e-5,
+                    atol=1e-6,
+                    err_msg=f"{key}, compiled and not",
+                )
+
+    @property
+    def _transform(self) -> Callable[..., Mapping[str, Array]]:
+        transform: Callable[..., Mapping[str, Array]] = self._fact("transform")
+        return transform
+
+    def _batch(self) -> dict[str, Array]:
+        signals = sample_signals(self.n_inputs, self.n_outputs, n_u_scalar=2, n_y_scalar=2)
+        return sample_batch(signals, batch=4)
+
+    def _given(self, key: int = 0) -> dict[str, Any]:
+        offered = {
+            "key": jax.random.key(key),
+            "progress": jnp.float32(0.5),
+            "epoch": jnp.int32(1),
+        }
+        return wanted(self._transform, offered)
+
+    def _changed(self, key: int = 0) -> Mapping[str, Array]:
+        return self._transform(self._batch(), **self._given(key))
+
+
+def _differing(first: Mapping[str, Array], second: Mapping[str, Array]) -> list[str]:
+    return [
+        key
+        for key in sorted(first.keys() & second.keys())
+        if not np.array_equal(np.asarray(first[key]), np.asarray(second[key]), equal_nan=True)
+    ]
+
+
+def _cut(whole: Array, part: Array) -> Array:
+    return whole[:, : part.shape[1]] if whole.ndim == 3 else whole

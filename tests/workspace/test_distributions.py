@@ -65,6 +65,11 @@ class TestShape:
         assert [path.name for path in (folder / "src").iterdir() if path.is_dir()] == [folder.name]
 
     @each_distribution
+    def test_every_distribution_has_tests(self, folder):
+        """The tests of a distribution stand in the folder of its name."""
+        assert list((ROOT / "tests" / folder.name).rglob("test_*.py"))
+
+    @each_distribution
     def test_every_pyproject_says_the_same(self, folder):
         """Distributions differ only in name, description, dependencies and scripts."""
         pyproject, core = read_pyproject(folder), read_pyproject(CORE)

@@ -11,4 +11,7 @@ from tsjax_core.protocols import ModelSpec
 @hookimpl
 def tsjax_models() -> Mapping[str, type[ModelSpec]]:
     """Return the models of `tcn`."""
-    return {}
+    from tsjax_tcn.crnn import CRNN
+    from tsjax_tcn.tcn import TCN
+
+    return {"tcn": TCN, "crnn": CRNN}

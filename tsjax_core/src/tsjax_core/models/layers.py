@@ -106,19 +106,22 @@ class LSTMLayer(_Layer):
         return lstm_scan(self._project(x), (h, c), w_rec)
 
 
+def linear(n_in: int, n_out: int, *, rngs: nnx.Rngs) -> nnx.Linear:
+    """Return a linear layer, kernel and bias drawn uniformly from (-b, b), b = 1 / sqrt(n_in)."""
+
+    def draw(key: Array, shape: tuple[int, ...], dtype: object = None) -> Array:
+        del dtype
+        return uniform(key, shape, n_in**-0.5)
+
+    return nnx.Linear(n_in, n_out, kernel_init=draw, bias_init=draw, rngs=rngs)
+
+
 class Head(nnx.Module):
     """Maps hidden states to outputs: hidden layers with leaky ReLU, then a linear layer."""
 
     def __init__(self, n_in: int, n_out: int, hidden_layers: int, *, rngs: nnx.Rngs) -> None:
-        def linear(width: int) -> nnx.Linear:
-            def draw(key: Array, shape: tuple[int, ...], dtype: object = None) -> Array:
-                del dtype
-                return uniform(key, shape, n_in**-0.5)
-
-            return nnx.Linear(n_in, width, kernel_init=draw, bias_init=draw, rngs=rngs)
-
-        self.hidden = nnx.List([linear(n_in) for _ in range(hidden_layers)])
-        self.out = linear(n_out)
+        self.hidden = nnx.List([linear(n_in, n_in, rngs=rngs) for _ in range(hidden_layers)])
+        self.out = linear(n_in, n_out, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         """Return the outputs (..., n_out) for hidden states (..., n_in)."""

@@ -8,9 +8,13 @@ from typing import ClassVar, Literal
 
 from flax import nnx
 
-from tsjax_core.errors import ConfigError
 from tsjax_core.models.layers import GRULayer, Head, LSTMLayer, RNNLayer
-from tsjax_core.models.option_checks import check_counts, check_probabilities
+from tsjax_core.models.option_checks import (
+    check_between_layers,
+    check_choices,
+    check_counts,
+    check_probabilities,
+)
 from tsjax_core.models.recurrent_stack import RecurrentLayer, RecurrentStack, RecurrentState
 from tsjax_core.models.scaling import InputScale, Standardize, require_signals
 from tsjax_core.types import Array, Signals
@@ -50,12 +54,8 @@ class RecurrentSpec:
     def __post_init__(self) -> None:
         check_counts(self, hidden_size=1, num_layers=1, linear_layers=0)
         check_probabilities(self, "input_dropout", "hidden_dropout", "weight_dropout")
-        if self.hidden_dropout and self.num_layers == 1:
-            raise ConfigError(
-                f"hidden_dropout = {self.hidden_dropout} acts between layers, and there is one; "
-                "give num_layers = 2 or more, or use weight_dropout.",
-                key="hidden_dropout",
-            )
+        check_choices(self, "normalization", "output")
+        check_between_layers(self, "hidden_dropout", "num_layers")
 
     @property
     def reads(self) -> tuple[str, ...]:

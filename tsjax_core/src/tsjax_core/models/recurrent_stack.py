@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,14 @@ from tsjax_core.models.layers import GRULayer, LSTMLayer, RNNLayer, dropout_mask
 from tsjax_core.types import Array
 
 RecurrentLayer: TypeAlias = RNNLayer | GRULayer | LSTMLayer
+
+Cell: TypeAlias = Literal["rnn", "gru", "lstm"]
+
+LAYERS: Final[Mapping[Cell, type[RecurrentLayer]]] = {
+    "rnn": RNNLayer,
+    "gru": GRULayer,
+    "lstm": LSTMLayer,
+}
 
 RecurrentState: TypeAlias = tuple[tuple[Array, ...], ...]
 """Per layer, the parts of its state, each (batch, hidden_size)."""

@@ -1,0 +1,75 @@
+"""Causal dilated convolution of sequences (batch, time, channels), from chunk to chunk.
+
+Three forms compute the same. Which one is fastest depends on the channels, as told by
+benchmarks/causal_convolution.py; `causal_conv` chooses when it is traced.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import add
+
+import jax.numpy as jnp
+from jax import lax
+
+from tsjax_core.types import Array
+
+_UNFOLDED_INPUTS = 24
+_UNFOLDED_OUTPUTS = 16
+
+
+def causal_conv(
+    x: Array, kernel: Array, bias: Array | None, dilation: int, cache: Array | None = None
+) -> Array:
+    """Return y_t = bias + sum_k x_(t - (K - 1 - k) dilation) kernel_k, (batch, time, n_out).
+
+    `x` is (batch, time, n_in) and `kernel` (K, n_in, n_out), whose last tap meets the present
+    sample. `cache` holds the (K - 1) dilation inputs before `x`, which are zero without it.
+    """
+    if cache is None:
+        # Taps that reach back beyond the first sample meet nothing but zeros.
+        kernel = kernel[max(0, kernel.shape[0] - -(-x.shape[1] // dilation)) :]
+    taps, n_in, n_out = kernel.shape
+    if n_in == 1:
+        y = sum_of_taps(x, kernel, dilation, cache)
+    elif taps * n_in <= _UNFOLDED_INPUTS and n_out <= _UNFOLDED_OUTPUTS:
+        y = unfolded(x, kernel, dilation, cache)
+    else:
+        y = convolved(x, kernel, dilation, cache)
+    return y if bias is None else y + bias
+
+
+def convolved(x: Array, kernel: Array, dilation: int, cache: Array | None) -> Array:
+    """Return the convolution by XLA's own, the fastest where there are many channels."""
+    reach = (kernel.shape[0] - 1) * dilation
+    return lax.conv_general_dilated(
+        x if cache is None else jnp.concatenate([cache, x], 1),
+        kernel,
+        window_strides=(1,),
+        padding=[(reach if cache is None else 0, 0)],
+        rhs_dilation=(dilation,),
+        dimension_numbers=("NHC", "HIO", "NHC"),
+    )
+
+
+def unfolded(x: Array, kernel: Array, dilation: int, cache: Array | None) -> Array:
+    """Return the convolution as one product with the inputs of all taps side by side."""
+    taps, n_in, n_out = kernel.shape
+    columns = jnp.concatenate(_inputs_of_taps(x, taps, dilation, cache), -1)
+    return columns @ kernel.reshape(taps * n_in, n_out)
+
+
+def sum_of_taps(x: Array, kernel: Array, dilation: int, cache: Array | None) -> Array:
+    """Return the convolution as a sum of products, which a single channel fuses into one loop."""
+    inputs = _inputs_of_taps(x, kernel.shape[0], dilation, cache)
+    y: Array = reduce(add, (part @ tap for part, tap in zip(inputs, kernel, strict=True)))
+    return y
+
+
+def _inputs_of_taps(x: Array, taps: int, dilation: int, cache: Array | None) -> list[Array]:
+    reach, length = (taps - 1) * dilation, x.shape[1]
+    if cache is None:
+        past = jnp.pad(x, ((0, 0), (reach, 0), (0, 0)))
+    else:
+        past = jnp.concatenate([cache, x], 1)
+    return [past[:, k * dilation : k * dilation + length] for k in range(taps)]

@@ -50,7 +50,7 @@ def declared(
         raise SignatureError(
             f"{kind} {name_of(component)!r} declares the keyword-only argument"
             f"{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown))}, which tsjax does "
-            f"not give. A {kind} may declare {', '.join(map(repr, sorted(offered)))}; "
+            f"not give. A {kind} may declare {', '.join(map(repr, sorted(offered))) or 'none'}; "
             "bind anything else beforehand, with functools.partial or a class."
         )
     try:

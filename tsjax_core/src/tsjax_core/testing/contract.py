@@ -8,7 +8,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import pytest
+
+from tsjax_core.types import HostArray
 
 C = TypeVar("C", bound="Conformance")
 
@@ -62,6 +65,20 @@ def wanted(component: Callable[..., Any], offered: Mapping[str, Any]) -> dict[st
         for name, value in offered.items()
         if name in parameters and parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
     }
+
+
+def check_close(what: str, got: Any, expected: Any, cure: str) -> None:
+    """Raise AssertionError where two numbers or arrays differ by more than rounding."""
+    first, second = (np.asarray(value, np.float64) for value in (got, expected))
+    assert np.allclose(first, second, rtol=1e-5, atol=1e-6, equal_nan=True), (
+        f"{what} is {_short(first)}, expected {_short(second)}; {cure}"
+    )
+
+
+def _short(value: HostArray) -> str:
+    if value.ndim == 0:
+        return f"{value:.6g}"
+    return f"{', '.join(f'{x:.6g}' for x in value.ravel()[:3])}, ... of shape {value.shape}"
 
 
 class Conformance:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tsjax_core.signatures import LOSS_ARGUMENTS, TERM_PARAMETERS, declared
-from tsjax_core.testing.contract import Conformance, clause, wanted
+from tsjax_core.testing.contract import Conformance, check_close, clause, wanted
 from tsjax_core.testing.samples import sample_batch, sample_signals
 from tsjax_core.types import Array
 
@@ -71,7 +71,7 @@ class LossConformance(Conformance):
         """The compiled term gives what the term gives without compilation."""
         pred = self._batch(seed=1)["y"]
         compiled = jax.jit(self._value)(pred)
-        np.testing.assert_allclose(compiled, self._value(pred), rtol=1e-5, atol=1e-6)
+        check_close("the compiled value", compiled, self._value(pred), "use jax.numpy alone")
 
     @clause
     def test_order_of_the_batch_does_not_matter(self) -> None:
@@ -84,7 +84,8 @@ class LossConformance(Conformance):
         }
         stats = self._stats()
         moved = self._loss(pred[order], target[order], *stats, **given)
-        np.testing.assert_allclose(moved, self._value(pred), rtol=1e-5, atol=1e-6)
+        expected = self._value(pred)
+        check_close("in another order, the value", moved, expected, "treat all rows alike")
 
     @clause
     def test_minimum_is_at_a_perfect_prediction(self) -> None:
@@ -92,7 +93,9 @@ class LossConformance(Conformance):
         if self.minimum is None:
             return
         best = float(np.mean(self._value(self._batch()["y"])))
-        np.testing.assert_allclose(best, self.minimum, rtol=1e-5, atol=1e-6)
+        check_close(
+            "at a perfect prediction, the value", best, self.minimum, "declare another `minimum`"
+        )
         for seed in range(1, 9):
             near = self._batch()["y"] * 0.9 + self._batch(seed=seed)["y"] * 0.1
             for pred in (near, self._batch(seed=seed)["y"]):

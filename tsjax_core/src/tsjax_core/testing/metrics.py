@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tsjax_core.signatures import TERM_PARAMETERS, declared
-from tsjax_core.testing.contract import Conformance, clause
+from tsjax_core.testing.contract import Conformance, check_close, clause
 from tsjax_core.testing.samples import sample_batch, sample_signals
 from tsjax_core.types import HostArray
 
@@ -63,15 +63,18 @@ class MetricConformance(Conformance):
         """Sequences joined along time, in any order, have the value that they have as a batch."""
         pred, target = self._y(1), self._y()
         joined = [np.concatenate(list(y[::-1]))[None] for y in (pred, target)]
-        np.testing.assert_allclose(
-            self._value(*joined), self._value(pred, target), rtol=1e-5, atol=1e-6
+        check_close(
+            "of the joined sequences, the value",
+            self._value(*joined),
+            self._value(pred, target),
+            "reduce over batch and time at once",
         )
 
     @clause
     def test_perfect_prediction_is_best(self) -> None:
         """At a perfect prediction the value is the declared best, and nowhere better."""
         best = float(np.mean(self._value(self._y())))
-        np.testing.assert_allclose(best, self.best, rtol=1e-5, atol=1e-6)
+        check_close("at a perfect prediction, the value", best, self.best, "declare another `best`")
         sign = -1.0 if self.higher_is_better else 1.0
         for seed in range(1, 9):
             for share in (0.1, 1.0):

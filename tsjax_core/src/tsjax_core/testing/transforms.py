@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tsjax_core.signatures import TRANSFORM_ARGUMENTS, declared
-from tsjax_core.testing.contract import Conformance, clause, wanted
+from tsjax_core.testing.contract import Conformance, check_close, clause, wanted
 from tsjax_core.testing.samples import sample_batch, sample_signals
 from tsjax_core.types import Array
 
@@ -123,13 +123,7 @@ class TransformConformance(Conformance):
         compiled = jax.jit(self._transform)(self._batch(), **self._given())
         for key in eager.keys() & compiled.keys():
             if np.array_equal(eager[key], again[key]):
-                np.testing.assert_allclose(
-                    np.asarray(compiled[key], np.float64),
-                    np.asarray(eager[key], np.float64),
-                    rtol=1e-5,
-                    atol=1e-6,
-                    err_msg=f"{key}, compiled and not",
-                )
+                check_close(f"compiled, {key}", compiled[key], eager[key], "use jax.numpy alone")
 
     @property
     def _transform(self) -> Callable[..., Mapping[str, Array]]:

@@ -1,0 +1,292 @@
+"""Models that break one clause each of the contract, as the plugin of a distribution.
+
+The test beside this file installs it, because a saved model is found again by its plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from tsjax_core import hookimpl
+from tsjax_core.models.scaling import Standardize
+
+
+class SoundModel(nnx.Module):
+    """First-order lags driven by the inputs and read out linearly: keeps every clause."""
+
+    def __init__(self, spec, signals, *, rngs):
+        n_u, n_y = len(signals.inputs), len(signals.outputs)
+        self.size = spec.size
+        self.u_scale = Standardize(signals.stats["u"])
+        self.y_scale = Standardize(signals.stats["y"])
+        self.w_in = nnx.Param(jax.random.normal(rngs.params(), (n_u, spec.size)))
+        self.decay = nnx.Param(jax.random.normal(rngs.params(), (spec.size,)))
+        self.w_out = nnx.Param(jax.random.normal(rngs.params(), (spec.size, n_y)))
+
+    def __call__(self, u):
+        return self.advance(u, self.initial_state(u.shape[0]))[0]
+
+    def call_with_aux(self, u):
+        return self(u), {"u": u}
+
+    def initial_state(self, batch_size):
+        return {"x": jnp.zeros((batch_size, self.size))}
+
+    def advance(self, u, state):
+        decay = jax.nn.sigmoid(self.decay[...])
+
+        def step(x, drive):
+            x = decay * x + drive
+            return x, x
+
+        drive = self.u_scale.normalize(u) @ self.w_in[...]
+        last, x = jax.lax.scan(step, state["x"], jnp.swapaxes(drive, 0, 1))
+        y = jnp.swapaxes(x, 0, 1) @ self.w_out[...]
+        return self.y_scale.denormalize(y), {"x": last}
+
+
+@dataclass(frozen=True)
+class Sound:
+    size: int = 3
+    reads: ClassVar[tuple[str, ...]] = ("u",)
+    model: ClassVar[type] = SoundModel
+
+    def build(self, signals, *, rngs):
+        return self.model(self, signals, rngs=rngs)
+
+
+BROKEN: list[tuple[str, type, dict[str, Any]]] = []
+"""The clause that each specification breaks, and options and facts that its test declares."""
+
+
+def breaks(clause: str, **facts: Any) -> Callable[[type], type]:
+    def register(thing: type) -> type:
+        spec = thing
+        if issubclass(thing, nnx.Module):
+            name = f"{thing.__name__}Spec"
+            members = {"model": thing, "__module__": __name__}
+            spec = globals()[name] = dataclass(frozen=True)(type(name, (Sound,), members))
+        BROKEN.append((clause, spec, facts))
+        return thing
+
+    return register
+
+
+@breaks("test_spec_is_hashable")
+@dataclass(frozen=True)
+class ListOption(Sound):
+    taps: list[int] = field(default_factory=lambda: [1])
+
+
+@breaks("test_spec_survives_json")
+@dataclass(frozen=True)
+class UntypedOption(Sound):
+    taps: Any = (1, 2)
+
+
+@breaks("test_spec_survives_repr", size=5)
+@dataclass(frozen=True)
+class HiddenOption(Sound):
+    size: int = field(default=3, repr=False)
+
+
+@breaks("test_spec_reads_what_is_declared")
+@dataclass(frozen=True)
+class OtherReads(Sound):
+    reads = ("u", "u_scalar")
+
+
+@breaks("test_output_shape")
+class LastSampleLost(SoundModel):
+    def __call__(self, u):
+        return super().__call__(u)[:, :-1]
+
+
+@breaks("test_output_dtype")
+class HalfPrecision(SoundModel):
+    def advance(self, u, state):
+        y, state = super().advance(u, state)
+        return y.astype(jnp.bfloat16), state
+
+
+@breaks("test_output_is_finite")
+class NotANumberAtThree(SoundModel):
+    def __call__(self, u):
+        return super().__call__(u).at[:, 3].set(jnp.nan)
+
+
+@breaks("test_same_rngs_give_same_parameters")
+class DrawsFromElsewhere(SoundModel):
+    numbers: ClassVar = count()
+
+    def __init__(self, spec, signals, *, rngs):
+        super().__init__(spec, signals, rngs=rngs)
+        more = jax.random.normal(jax.random.key(next(self.numbers)), (spec.size,))
+        self.decay[...] = more
+
+
+@breaks("test_other_rngs_give_other_parameters")
+class DrawsNothing(SoundModel):
+    def __init__(self, spec, signals, *, rngs):
+        super().__init__(spec, signals, rngs=nnx.Rngs(0))
+
+
+@breaks("test_jitted_equals_eager")
+class KnowsThatItIsCompiled(SoundModel):
+    def __call__(self, u):
+        return super().__call__(u) + (
+            self.y_scale.std[...] if isinstance(u, jax.core.Tracer) else 0.0
+        )
+
+
+@breaks("test_equal_shapes_do_not_recompile")
+class CountsItsCalls(SoundModel):
+    calls: int = 0
+
+    def __call__(self, u):
+        self.calls += 1
+        return super().__call__(u)
+
+
+@breaks("test_batch_rows_are_independent")
+class SubtractsTheMeanOfTheBatch(SoundModel):
+    def __call__(self, u):
+        y = super().__call__(u)
+        return y - 0.1 * (y.mean(0) - self.y_scale.mean[...])
+
+
+@breaks("test_causal")
+class LooksAhead(SoundModel):
+    def __call__(self, u):
+        return super().__call__(jnp.concatenate([u[:, 1:], u[:, -1:]], 1))
+
+
+@breaks("test_causal")
+class LooksAheadWithoutDerivative(SoundModel):
+    def __call__(self, u):
+        return super().__call__(
+            u + jax.lax.stop_gradient(jnp.roll(u, -1, 1) - self.u_scale.mean[...])
+        )
+
+
+@breaks("test_causal", causal=False)
+class LooksNotAhead(SoundModel):
+    pass
+
+
+class TakesTheMeasuredOutput(SoundModel):
+    def __call__(self, u, y):
+        return super().__call__(u) + 0.5 * (y - self.y_scale.mean[...])
+
+    def call_with_aux(self, u, y):
+        return self(u, y), {}
+
+
+@breaks("test_measured_outputs_do_not_leak", reads=("u", "y"))
+@dataclass(frozen=True)
+class ReadsTheMeasuredOutput(Sound):
+    reads = ("u", "y")
+    model = TakesTheMeasuredOutput
+
+
+@breaks("test_memory_is_as_declared")
+@dataclass(frozen=True)
+class LongerMemory(Sound):
+    receptive_field: ClassVar[int] = 2
+
+
+@breaks("test_intermediate_values_come_with_the_same_output")
+class OtherOutputWithAux(SoundModel):
+    def call_with_aux(self, u):
+        return 2.0 * self(u), {}
+
+
+@breaks("test_intermediate_values_come_with_the_same_output")
+class TimeMajorAux(SoundModel):
+    def call_with_aux(self, u):
+        return self(u), {"u": jnp.swapaxes(u, 0, 1)}
+
+
+@breaks("test_gradients_are_finite")
+class RootOfZero(SoundModel):
+    def __call__(self, u):
+        return super().__call__(u) + jnp.sqrt(jnp.sum(0.0 * self.decay[...]))
+
+
+@breaks("test_gradients_reach_every_parameter")
+class UnusedParameter(SoundModel):
+    def __init__(self, spec, signals, *, rngs):
+        super().__init__(spec, signals, rngs=rngs)
+        self.unused = nnx.Param(jax.random.normal(rngs.params(), (2,)))
+
+
+@breaks("test_statistics_are_not_trained")
+class TrainsAStatistic(SoundModel):
+    def __init__(self, spec, signals, *, rngs):
+        super().__init__(spec, signals, rngs=rngs)
+        stats = signals.stats["u"]
+        self.centre = nnx.Param(jnp.asarray(stats.mean / stats.std))
+
+    def __call__(self, u):
+        return super().__call__(u + self.centre[...] * self.u_scale.std[...])
+
+
+@breaks("test_saved_model_gives_equal_outputs")
+class DecidesByAnAttribute(SoundModel):
+    def __init__(self, spec, signals, *, rngs):
+        super().__init__(spec, signals, rngs=rngs)
+        self.gain = float(jax.random.uniform(rngs.params()))
+
+    def __call__(self, u):
+        y = super().__call__(u)
+        return y + self.gain * (y - self.y_scale.mean[...])
+
+
+@breaks("test_one_and_several_channels")
+class SqueezesOneChannel(SoundModel):
+    def __call__(self, u):
+        y = super().__call__(u)
+        return y if y.shape[-1] > 1 else y[..., 0]
+
+
+@breaks("test_units_of_the_data_scale_the_output")
+class NormalisesNothing(SoundModel):
+    def __init__(self, spec, signals, *, rngs):
+        super().__init__(spec, signals, rngs=rngs)
+        self.u_scale.std[...] = jnp.ones_like(self.u_scale.std[...])
+
+
+@breaks("test_state_has_a_row_for_each_sequence", stateful=True)
+class BatchComesLast(SoundModel):
+    def initial_state(self, batch_size):
+        return {"x": super().initial_state(batch_size)["x"].T}
+
+    def advance(self, u, state):
+        y, state = super().advance(u, {"x": state["x"].T})
+        return y, {"x": state["x"].T}
+
+
+@breaks("test_state_keeps_its_structure", stateful=True)
+class StateGrows(SoundModel):
+    def advance(self, u, state):
+        y, state = super().advance(u, state)
+        return y, {**state, "last_input": u[:, -1]}
+
+
+@breaks("test_chunks_equal_the_whole", stateful=True)
+class ForgetsItsState(SoundModel):
+    def advance(self, u, state):
+        y, _ = super().advance(u, self.initial_state(u.shape[0]))
+        return y, state
+
+
+@hookimpl
+def tsjax_models():
+    return {"sound": Sound} | {f"broken_{i}": spec for i, (_, spec, _) in enumerate(BROKEN)}

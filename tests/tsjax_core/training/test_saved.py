@@ -20,7 +20,7 @@ from tsjax_core import (
     predict,
     registry,
 )
-from tsjax_core.errors import PluginError, SavedModelError
+from tsjax_core.errors import SavedModelError, UnknownNamespaceError
 from tsjax_core.models.recurrent import GRU
 from tsjax_core.training import saved
 
@@ -177,12 +177,15 @@ def test_damaged_files_are_told(stored):
 
 
 def test_a_missing_plugin_is_told_with_what_to_install(stored):
-    """A model of a plugin that is not installed names the distribution."""
-    rewrite(stored, name="acme/wiener")
-    with pytest.raises(PluginError) as caught:
+    """A model of a plugin that is not installed names the distribution that saved it."""
+    rewrite(stored, name="acme/wiener", distribution="acme-models", version="1.2")
+    with pytest.raises(UnknownNamespaceError) as caught:
         load_model(stored)
     print(caught.value)
-    assert "'acme'" in str(caught.value)
+    for part in (str(stored), "'acme/wiener'", "'acme'", "acme-models 1.2"):
+        assert part in str(caught.value)
+    assert str(caught.value).endswith("pip install acme-models")
+    assert (caught.value.name, caught.value.install) == ("acme/wiener", "acme-models")
 
 
 def test_a_specification_that_builds_no_module_is_told(stored, monkeypatch):

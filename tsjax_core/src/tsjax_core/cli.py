@@ -7,6 +7,7 @@ user is told in a sentence and never by a traceback.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -100,12 +101,15 @@ def demo(
         typer.Option(help="New directory to write to.", show_default="tsjax-demo, -2, -3, ..."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides data, parameters and training.")] = 0,
+    data_only: Annotated[
+        bool, typer.Option("--data-only", help="Write data and experiment, and train nothing.")
+    ] = False,
 ) -> None:
     """Identify a simulated nonlinear oscillator and compare with a linear model."""
     _keep_compiled_programs()
     from tsjax_core.demo import run_demo
 
-    run_demo(out, seed, _console())
+    run_demo(out, seed, _console(), data_only=data_only)
 
 
 @app.command()
@@ -226,9 +230,10 @@ def train(
 ) -> None:
     """Train the model of an experiment and evaluate it on the test files."""
     _keep_compiled_programs()
+    from tsjax_core.directories import free_directory
     from tsjax_core.experiment import load_experiment
     from tsjax_core.report import score_rows, score_table
-    from tsjax_core.run import free_directory, train
+    from tsjax_core.run import train
 
     loaded = load_experiment(experiment, changes or [])
     console = _console()
@@ -282,3 +287,24 @@ def predict(
     _console().print(
         f"wrote {', '.join(written.outputs)} ({written.samples} samples): {written.path}"
     )
+
+
+@app.command()
+def new(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Namespace of its components, such as acme.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New directory to write to.", show_default="tsjax-NAME"),
+    ] = None,
+) -> None:
+    """Write a new plugin: a package with a model, its tests, and a workflow that publishes it."""
+    from tsjax_core.new_plugin import write_plugin
+
+    folder = write_plugin(name, out)
+    console = _console()
+    console.print(f"wrote {folder}: a plugin that offers the model {name}/modes. Try next:")
+    console.print(f"  cd {shlex.quote(str(folder))}")
+    console.print('  pip install -e ".[dev]" && pytest')
+    console.print("  tsjax demo --data-only && tsjax train experiment.toml")

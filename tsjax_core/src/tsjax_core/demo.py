@@ -11,11 +11,12 @@ from rich.table import Table
 
 from tsjax_core.data.simulated import SAMPLING_RATE, write_duffing
 from tsjax_core.data.store import Split
+from tsjax_core.directories import free_directory
 from tsjax_core.errors import RunDirectoryError
 from tsjax_core.experiment import load_experiment
 from tsjax_core.losses.regression import fit_percent, nrmse
 from tsjax_core.models.arx import select_arx
-from tsjax_core.run import free_directory, train
+from tsjax_core.run import train
 from tsjax_core.training.learner import Learner
 from tsjax_core.types import HostArray
 
@@ -43,8 +44,10 @@ metrics = ["core/nrmse", "core/fit_percent"]
 """
 
 
-def run_demo(out: Path | None, seed: int, console: Console) -> Path:
+def run_demo(out: Path | None, seed: int, console: Console, *, data_only: bool = False) -> Path:
     """Write data, train on them, compare with a linear ARX model, and return the directory.
+
+    With `data_only`, the data and the experiment are written and nothing is trained.
 
     Raises:
         RunDirectoryError: `out` was given and exists.
@@ -62,6 +65,9 @@ def run_demo(out: Path | None, seed: int, console: Console) -> Path:
     )
     file = out / "experiment.toml"
     file.write_text(EXPERIMENT.format(seed=seed), encoding="utf-8")
+    if data_only:
+        console.print(f"experiment, not run: {file}")
+        return out
     console.print(f"training a GRU as {file} says")
     result = train(load_experiment(file), out / "run", console)
     console.print(_comparison(result.learner))

@@ -52,14 +52,6 @@ class RunResult:
     """`finished`, or why the training ended before its last epoch."""
 
 
-def free_directory(path: Path) -> Path:
-    """Return `path`, or the first of `path-2`, `path-3`, ... that does not exist."""
-    candidate, number = path, 2
-    while candidate.exists():
-        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
-    return candidate
-
-
 def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
     """Run `experiment` in the new directory `out`, and tell `console` what it trains on.
 

@@ -8,10 +8,7 @@ name, so that a missing plugin is told with what to install.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +19,8 @@ import numpy as np
 from flax import nnx
 
 from tsjax_core.config import decode
-from tsjax_core.errors import ConfigError, SavedModelError
+from tsjax_core.directories import replaced_directory
+from tsjax_core.errors import ConfigError, SavedModelError, UnknownNamespaceError
 from tsjax_core.protocols import ModelSpec
 from tsjax_core.registry import get_model, installed, qualified_name
 from tsjax_core.types import NormStats, Signals
@@ -128,7 +126,17 @@ def load_saved(path: str | Path) -> SavedModel:
             f"format {FORMAT}. Install the version that wrote it, or a newer one.",
             path=path,
         )
-    spec_class = get_model(name)
+    try:
+        spec_class = get_model(name)
+    except UnknownNamespaceError as error:
+        raise UnknownNamespaceError(
+            f"{file} needs the model {name!r}, and no installed plugin has the namespace "
+            f"{error.namespace!r}. It was saved by {writer}; install that with: "
+            f"pip install {description['distribution']}",
+            namespace=error.namespace,
+            name=name,
+            install=description["distribution"],
+        ) from error
     try:
         spec: ModelSpec = spec_class(**decode(spec_class, options, where="options", file=file))
     except ConfigError as error:
@@ -154,33 +162,6 @@ def load_saved(path: str | Path) -> SavedModel:
 def _is_saved_model(path: Path) -> bool:
     """Tell whether nothing but a saved model, or nothing at all, is in the directory `path`."""
     return path.is_dir() and {p.name for p in path.iterdir()} <= {DESCRIPTION, PARAMETERS}
-
-
-@contextmanager
-def replaced_directory(path: Path) -> Iterator[Path]:
-    """Give an empty directory that takes the place of `path` when the block ends without error.
-
-    Until then `path` is untouched, and an error leaves nothing behind.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        fresh.chmod(0o755)
-        yield fresh
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-            path.rename(old / "old")
-            try:
-                fresh.rename(path)
-            except BaseException:
-                (old / "old").rename(path)
-                raise
-            finally:
-                shutil.rmtree(old)
-        else:
-            fresh.rename(path)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _named_arrays(tree: Any) -> tuple[list[str], list[Any], Any]:

@@ -134,8 +134,8 @@ class Conformance:
         cls = type(self)
         undeclared = [fact for fact in self.facts if not hasattr(cls, fact)]
         assert not undeclared, (
-            f"{cls.__name__} does not declare {', '.join(undeclared)}; set "
-            f"{'it' if len(undeclared) == 1 else 'them'} as attributes of the class."
+            f"{cls.__name__} does not declare {' and '.join(undeclared)}; write each in the body "
+            "of the class."
         )
         dropped = [
             name

@@ -16,6 +16,7 @@ import pytest
 import tomli_w
 
 from tsjax_core import cli, load_model, predict
+from tsjax_core.experiment import load_experiment
 from tsjax_core.registry import Registry
 from tsjax_core.run import load_learner
 
@@ -485,3 +486,17 @@ def test_the_demonstration_beats_the_linear_model(folder, tsjax, monkeypatch, tm
     assert nrmse[2] < nrmse[3]
     assert Path("tsjax-demo/run/report/test_arrow.png").exists()
     assert "tsjax evaluate tsjax-demo/run --split valid" in out
+
+
+def test_the_demonstration_without_training_writes_what_can_be_trained_on(
+    tsjax, monkeypatch, tmp_path
+):
+    """The data and the experiment, and no run."""
+    monkeypatch.chdir(tmp_path)
+    status, out, err = tsjax("demo", "--data-only")
+    assert (status, err) == (0, "")
+    assert out.endswith("experiment, not run: tsjax-demo/experiment.toml\n")
+    written = {path.name for path in Path("tsjax-demo").iterdir()}
+    assert written == {"data", "experiment.toml"}
+    experiment = load_experiment(Path("tsjax-demo/experiment.toml"))
+    assert len(experiment.build().pipeline.records("test")) == 2

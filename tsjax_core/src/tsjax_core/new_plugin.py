@@ -71,7 +71,7 @@ def template_files() -> list[Path]:
 
 def _check_name(name: str) -> None:
     if not _is_namespace(name):
-        near = re.sub(r"[^a-z0-9]+", "_", re.sub(r"^tsjax[-_. ]*", "", name.lower())).strip("_")
+        near = re.sub(r"[-_. /]+", "_", re.sub(r"^tsjax[-_. ]*", "", name.lower())).strip("_")
         raise ConfigError(
             f"{name!r} cannot be the namespace of a plugin: it starts with a lower-case letter, "
             "has only lower-case letters, digits and single underscores between them, and at most "

@@ -83,6 +83,10 @@ class Environment:
         """Install as `uv pip install` does; the caller judges the status."""
         return call_uv(self.work, "pip", "install", "--python", self.python, *arguments)
 
+    def uninstall(self, *names: str) -> Done:
+        """Uninstall as `uv pip uninstall` does."""
+        return call_uv(self.work, "pip", "uninstall", "--python", self.python, *names)
+
     def distributions(self) -> dict[str, str]:
         """Return the version of each installed distribution."""
         listed = call_uv(self.work, "pip", "list", "--format=json", "--python", self.python)
@@ -145,15 +149,16 @@ def wheels(tree, build) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def new_environment(tmp_path_factory) -> Callable[..., Environment]:
     """Return a function that makes an environment with what is given and the tests' packages."""
-    shared = tmp_path_factory.mktemp("bytecode")
+    bytecode = tmp_path_factory.mktemp("bytecode")
+    (bytecode / "env").mkdir()
 
     def new(name: str, *requirements: object) -> Environment:
         folder = tmp_path_factory.mktemp(name, numbered=False)
-        environment = Environment(folder / "env", folder / "bytecode")
+        environment = Environment(folder / "env", bytecode)
         # All environments have the same packages at the same places, so one compiles for all.
-        link = environment.bytecode / environment.folder.relative_to("/")
+        link = bytecode / environment.folder.relative_to("/")
         link.parent.mkdir(parents=True)
-        link.symlink_to(shared)
+        link.symlink_to(bytecode / "env")
         environment.work.mkdir()
         made = call_uv(folder, "venv", "--python", sys.executable, environment.folder)
         assert made.status == 0, made.err

@@ -41,7 +41,7 @@ class Registry:
 
     def __init__(self, entry_points: Iterable[metadata.EntryPoint]) -> None:
         self._claims: dict[str, list[Plugin]] = {}
-        for entry_point in sorted(entry_points, key=lambda e: (e.name != "core", e.name)):
+        for entry_point in sorted(entry_points, key=_order):
             self._claims.setdefault(entry_point.name, []).append(Plugin(entry_point))
 
     @classmethod
@@ -154,6 +154,12 @@ class Registry:
             name=name,
             install=install,
         )
+
+
+def _order(entry_point: metadata.EntryPoint) -> tuple[bool, str, str]:
+    # Installed distributions come in the order of their folders, which differs between machines.
+    dist = entry_point.dist
+    return entry_point.name != "core", entry_point.name, dist.name if dist else ""
 
 
 def _check_kind(kind: str) -> None:

@@ -1,0 +1,102 @@
+"""Every form of the causal convolution against flax's own layer, and from chunk to chunk."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tsjax_tcn.convolution import causal_conv, convolved, sum_of_taps, unfolded
+
+FORMS = [convolved, unfolded, sum_of_taps]
+
+
+def draw(*shape: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(sum(shape)).standard_normal(shape), jnp.float32)
+
+
+def flax_conv(x, kernel, bias, dilation):
+    taps, n_in, n_out = kernel.shape
+    conv = nnx.Conv(
+        n_in, n_out, (taps,), padding="CAUSAL", kernel_dilation=dilation, rngs=nnx.Rngs(0)
+    )
+    conv.kernel[...], conv.bias[...] = kernel, bias
+    return conv(x)
+
+
+def chosen(x, kernel, dilation, cache):
+    return causal_conv(x, kernel, None, dilation, cache)
+
+
+@pytest.mark.parametrize("form", [*FORMS, chosen])
+@pytest.mark.parametrize("n_in,n_out", [(1, 6), (3, 5), (5, 20), (20, 3)])
+@pytest.mark.parametrize("taps,dilation", [(1, 1), (2, 1), (3, 4), (5, 8)])
+def test_every_form_is_flaxs_causal_convolution(form, n_in, n_out, taps, dilation):
+    """Values, and gradients of inputs, kernel and bias, to 1e-5; some taps reach before x."""
+    x, kernel, bias = draw(2, 19, n_in), draw(taps, n_in, n_out) / (taps * n_in), draw(n_out)
+    weights = draw(2, 19, n_out)
+
+    def ours(x, kernel, bias):
+        return form(x, kernel, dilation, None) + bias
+
+    def theirs(x, kernel, bias):
+        return flax_conv(x, kernel, bias, dilation)
+
+    np.testing.assert_allclose(ours(x, kernel, bias), theirs(x, kernel, bias), atol=1e-5)
+    gradients = [
+        jax.grad(lambda *args, f=f: jnp.mean(f(*args) * weights), argnums=(0, 1, 2))(
+            x, kernel, bias
+        )
+        for f in (ours, theirs)
+    ]
+    for got, expected in zip(*gradients, strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", [*FORMS, chosen])
+@pytest.mark.parametrize("n_in,n_out", [(1, 6), (3, 5), (5, 20)])
+@pytest.mark.parametrize("cut", [1, 3, 12])
+def test_a_cache_takes_the_place_of_earlier_inputs(form, n_in, n_out, cut):
+    """The rest of a sequence after a cache of its beginning, shorter or longer than the cache."""
+    taps, dilation = 3, 2
+    reach = (taps - 1) * dilation
+    x, kernel = draw(2, 15, n_in), draw(taps, n_in, n_out) / (taps * n_in)
+    cache = jnp.pad(x[:, :cut], ((0, 0), (reach, 0), (0, 0)))[:, -reach:]
+    whole = flax_conv(x, kernel, jnp.zeros(n_out), dilation)
+    rest = form(x[:, cut:], kernel, dilation, cache)
+    np.testing.assert_allclose(rest, whole[:, cut:], atol=1e-5)
+
+
+def test_derivatives_of_every_order_and_mode_exist():
+    """Forward over reverse, as physics losses and second-order methods take them."""
+    for n_in, n_out in ((1, 4), (3, 4), (20, 20)):
+        x, kernel = draw(1, 9, n_in), draw(2, n_in, n_out)
+
+        def loss(kernel, x=x):
+            return jnp.sum(jnp.tanh(causal_conv(x, kernel, None, 2)))
+
+        forward, reverse = jax.jacfwd(loss)(kernel), jax.jacrev(loss)(kernel)
+        np.testing.assert_allclose(forward, reverse, atol=1e-5)
+        _, product = jax.jvp(jax.grad(loss), (kernel,), (jnp.ones_like(kernel),))
+        assert np.abs(np.asarray(product)).max() > 0.0
+
+
+@pytest.mark.parametrize(
+    "n_in,n_out,convolutions", [(1, 64, 0), (8, 8, 0), (8, 64, 1), (32, 8, 1), (64, 64, 1)]
+)
+def test_the_form_is_chosen_by_the_channels(n_in, n_out, convolutions):
+    """A single channel and narrow layers are products; all others are XLA's convolution."""
+    traced = jax.make_jaxpr(lambda x, k: causal_conv(x, k, None, 2))(
+        jnp.zeros((1, 9, n_in)), jnp.zeros((2, n_in, n_out))
+    )
+    assert str(traced).count("conv_general_dilated[") == convolutions
+
+
+def test_taps_before_the_first_sample_cost_nothing():
+    """With a dilation beyond the sequence one product is left, whatever the kernel's size."""
+    x, kernel = draw(1, 9, 1), draw(5, 1, 3)
+    traced = str(jax.make_jaxpr(lambda x, k: causal_conv(x, k, None, 100))(x, kernel))
+    assert traced.count("dot_general[") == 1
+    np.testing.assert_allclose(causal_conv(x, kernel, None, 100), x @ kernel[-1], atol=1e-6)

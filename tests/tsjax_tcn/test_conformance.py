@@ -7,8 +7,9 @@ from tsjax_tcn import CRNN, TCN
 
 
 class TestTCN(StatefulModelConformance):
-    spec = TCN(num_layers=3, hidden_size=4, layers_per_block=2, dropout=0.1)
+    spec = TCN(num_layers=2, hidden_size=4, layers_per_block=2, dropout=0.1, scalar_inputs=True)
     causal = True
+    reads = ("u", "u_scalar")
 
 
 class TestTCNWithBatchNorm(StatefulModelConformance):
@@ -16,28 +17,16 @@ class TestTCNWithBatchNorm(StatefulModelConformance):
     causal = True
 
 
-class TestTCNOfScalars(StatefulModelConformance):
-    spec = TCN(num_layers=2, hidden_size=4, normalization="layernorm", scalar_inputs=True)
-    causal = True
-    reads = ("u", "u_scalar")
-
-
 class TestCRNN(StatefulModelConformance):
-    spec = CRNN(num_features=3, num_cnn_layers=2, cnn_hidden_size=4, rnn_hidden_size=4)
-    causal = True
-
-
-class TestCRNNOfScalars(StatefulModelConformance):
     spec = CRNN(
         num_features=3,
         num_cnn_layers=2,
-        num_rnn_layers=1,
+        num_rnn_layers=2,
         cnn_hidden_size=4,
         rnn_hidden_size=4,
         cell="lstm",
         cnn_normalization="layernorm",
         rnn_normalization="layernorm",
-        scalar_inputs=True,
+        hidden_dropout=0.1,
     )
     causal = True
-    reads = ("u", "u_scalar")

@@ -47,7 +47,10 @@ def clauses_of(contract: type[Conformance]) -> dict[str, Callable[[Any], None]]:
 
 
 def failures(contract: type[Conformance]) -> dict[str, str]:
-    """Run the clauses of a contract outside of pytest; return the text of each that fails."""
+    """Run the clauses of a contract outside of pytest; return the text of each that fails.
+
+    `setup_class` and `teardown_class` are not called; give what they would make as attributes.
+    """
     failed = {}
     for name in clauses_of(contract):
         try:
@@ -177,5 +180,8 @@ def _print(config: pytest.Config, text: str) -> None:
         return
     with capture.global_and_fixture_disabled():
         reporter.ensure_newline()
+        if reporter.verbosity < 0:
+            # A quiet run prints dots alone, which pytest does not count as an open line.
+            reporter.write_line("")
         for line in text.splitlines():
             reporter.write_line(line)

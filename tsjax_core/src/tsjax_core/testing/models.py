@@ -177,7 +177,7 @@ class ModelConformance(Conformance):
     @clause
     def test_causal(self) -> None:
         """The output at t depends on no input after t, if the model is declared causal."""
-        if self.target != "y":
+        if "u" not in self.reads or self.target != "y":
             return
         paths = self._paths("u")
         ahead = np.argwhere(np.triu(paths, 1))
@@ -205,7 +205,9 @@ class ModelConformance(Conformance):
     @clause
     def test_memory_is_as_declared(self) -> None:
         """The output at t depends on no input before the `receptive_field` that the spec tells."""
-        if not isinstance(self.spec, FiniteMemory) or self.target != "y":
+        if not isinstance(self.spec, FiniteMemory):
+            return
+        if "u" not in self.reads or self.target != "y":
             return
         field = self.spec.receptive_field
         paths = self._paths("u", time=field + 8)

@@ -80,11 +80,13 @@ BROKEN = {
     "The namespace is that of tsjax-pinn: uninstall acme-pinn.\n",
     "hook": "plugin 'hook' (acme-hook 1.0) defines tsjax_optimizers(), which is not a hook\n"
     "  The hooks are tsjax_models, tsjax_losses, tsjax_metrics, tsjax_transforms, tsjax_sources, "
-    f"tsjax_stores, tsjax_plots. tsjax-core {CORE} is in use; the plugin asks for tsjax-core>=9.\n",
+    f"tsjax_stores, tsjax_plots. tsjax-core {CORE} is in use; the plugin asks for tsjax-core>=9. "
+    "Have the installer find versions that fit: pip install --upgrade tsjax-core acme-hook\n",
     "name": "plugin 'name' (acme-name 1.0) fails to import 'acme_name._plugin': "
     "ImportError: cannot import name 'StateSpace' from 'tsjax_core' (%s)\n"
     "  Mend, update or uninstall acme-name; the other plugins are not affected. "
-    f"tsjax-core {CORE} is in use; the plugin asks for tsjax-core>=9.\n",
+    f"tsjax-core {CORE} is in use; the plugin asks for tsjax-core>=9. "
+    "Have the installer find versions that fit: pip install --upgrade tsjax-core acme-name\n",
 }
 """What using each namespace by name says, and `tsjax plugins` too."""
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -21,7 +21,7 @@ from rich.table import Table
 
 from tsjax_core.config import Option
 from tsjax_core.data.store import Split
-from tsjax_core.errors import BrokenPluginError, ConfigError, TsjaxError, UnknownNameError
+from tsjax_core.errors import BrokenPluginError, TsjaxError, UnknownNameError
 from tsjax_core.hookspecs import KINDS, Kind
 
 app = typer.Typer(
@@ -118,8 +118,6 @@ def plugins() -> None:
     from tsjax_core.registry import installed
 
     table = Table("namespace", "distribution", "version", "offers", "status")
-    for column in (*table.columns[:3], table.columns[4]):
-        column.no_wrap = True
     records = installed()
     for info in records:
         offers = ", ".join(
@@ -150,15 +148,14 @@ def list_names(
     from tsjax_core.config import summary_of
     from tsjax_core.registry import Registry
 
-    if kind is not None and kind not in KINDS:
-        raise ConfigError(f"unknown kind {kind!r}; kinds are {', '.join(KINDS)}.", key="kind")
     registry = Registry.installed()
+    # The registry refuses what is no kind.
+    kinds = KINDS if kind is None else (cast("Kind", kind),)
     table = Table("kind", "name", "what it is")
     table.columns[1].no_wrap = True
-    for each in KINDS:
-        if kind in (None, each):
-            for name in registry.names(each):
-                table.add_row(each, name, summary_of(registry.resolve(each, name)))
+    for each in kinds:
+        for name in registry.names(each):
+            table.add_row(each, name, summary_of(registry.resolve(each, name)))
     _console().print(table if table.row_count else f"no {kind} is installed")
 
 

@@ -90,9 +90,7 @@ class Plugin:
                 offers[kind] = names
         if status == "ok" and self._asks_for_another_core():
             status = (
-                f"plugin {self} can be used, but was made for another core\n  "
-                f"{self._core_in_use()} Have the installer find versions that fit: "
-                f"pip install --upgrade tsjax-core {self.distribution}"
+                f"plugin {self} can be used, but was made for another core\n  {self._core_in_use()}"
             )
         return PluginInfo(
             self.namespace, self.distribution, self.version, MappingProxyType(offers), status
@@ -212,7 +210,15 @@ class Plugin:
             if version
             else "tsjax-core is in use without being installed"
         )
-        return f"{in_use}; the plugin asks for {asked}." if asked else f"{in_use}."
+        if not asked:
+            return f"{in_use}."
+        cure = (
+            " Have the installer find versions that fit: "
+            f"pip install --upgrade tsjax-core {self.distribution}"
+            if self._asks_for_another_core()
+            else ""
+        )
+        return f"{in_use}; the plugin asks for {asked}.{cure}"
 
     def _asks_for_another_core(self) -> bool:
         version, asked = core_in_use(), core_requirement(self._requires)

@@ -194,6 +194,7 @@ def _duplicate(claims: list[Plugin]) -> DuplicateNamespaceError:
 def _unknown_name(kind: Kind, short: str, plugin: Plugin) -> UnknownNameError:
     namespace, plural = plugin.namespace, HOOKS[kind].removeprefix("tsjax_")
     info = plugin.info()
+    nothing = not info.offers and info.status == "ok"
     others = [other for other, names in info.offers.items() if short in names]
     near = difflib.get_close_matches(short, info.offers.get(kind, ()), n=1)
     hint = f" Did you mean '{namespace}/{near[0]}'?" if near else ""
@@ -202,7 +203,7 @@ def _unknown_name(kind: Kind, short: str, plugin: Plugin) -> UnknownNameError:
     return UnknownNameError(
         f"plugin {plugin} has no {kind} {short!r}.{hint}\n"
         f"  {plural} in {namespace!r}: {', '.join(info.names(kind)) or 'none'}"
-        + ("" if info.offers else f"; it registers nothing in {plugin.target!r}"),
+        + (f"; it registers nothing in {plugin.target!r}" if nothing else ""),
         namespace=namespace,
         name=f"{namespace}/{short}",
     )

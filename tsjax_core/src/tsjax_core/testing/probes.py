@@ -56,14 +56,13 @@ def _gradients(
 
 def disturb(model: nnx.Module) -> None:
     """Add a little noise to every parameter."""
+    # Drawn on the host, where a new shape does not wait for a compilation.
+    rng = np.random.default_rng(7)
     params = nnx.state(model, nnx.Param)
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(7), max(len(leaves), 1))
-    disturbed = [
-        x + 0.05 * jax.random.normal(key, x.shape, x.dtype)
-        for key, x in zip(keys, leaves, strict=False)
-    ]
-    nnx.update(model, jax.tree.unflatten(structure, disturbed))
+    noisy = jax.tree.map(
+        lambda x: jnp.asarray(x + 0.05 * rng.standard_normal(x.shape), x.dtype), params
+    )
+    nnx.update(model, noisy)
 
 
 def params_of(model: nnx.Module) -> dict[str, HostArray]:

@@ -16,6 +16,7 @@ from tsjax_core.types import Array
 
 _UNFOLDED_INPUTS = 24
 _UNFOLDED_OUTPUTS = 16
+_UNFOLDED_SIZE = 1 << 22
 
 
 def causal_conv(
@@ -30,9 +31,10 @@ def causal_conv(
         # Taps that reach back beyond the first sample meet nothing but zeros.
         kernel = kernel[max(0, kernel.shape[0] - -(-x.shape[1] // dilation)) :]
     taps, n_in, n_out = kernel.shape
+    narrow = taps * n_in <= _UNFOLDED_INPUTS and n_out <= _UNFOLDED_OUTPUTS
     if n_in == 1:
         y = sum_of_taps(x, kernel, dilation, cache)
-    elif taps * n_in <= _UNFOLDED_INPUTS and n_out <= _UNFOLDED_OUTPUTS:
+    elif narrow and taps * x.size <= _UNFOLDED_SIZE:
         y = unfolded(x, kernel, dilation, cache)
     else:
         y = convolved(x, kernel, dilation, cache)

@@ -67,8 +67,8 @@ def alone(set_up, request):
         return Alone(
             environment,
             environment.distributions(),
-            # Those of core take minutes; they are a test of their own.
-            distribution != "tsjax-core" and environment.run("-m", "pytest", "-q", tests),
+            # All are imported, and the quickest run; the whole of them takes minutes.
+            environment.run("-m", "pytest", "-q", tests, *quickest(environment.work / tests)),
             environment.tsjax("plugins", "list", f"show {family}", "train foreign.toml"),
         )
 
@@ -87,22 +87,30 @@ def foreign(distribution: str) -> str:
     return "tcn/tcn" if distribution == "tsjax-pinn" else "pinn/pirnn"
 
 
+def quickest(folder: Path) -> list[str]:
+    """Options that select the tests of names and registering, or none where there are no such."""
+    files = ("test_plugin.py", "test_registry.py")
+    found = [name.removesuffix(".py") for name in files if (folder / name).exists()]
+    return ["-k", " or ".join(found)] if found else ["--collect-only"]
+
+
 def assert_tests_pass(done) -> None:
     done.told()
     assert done.status == 0
-    assert re.search(r"^\d+ passed", done.out.splitlines()[-1])
+    assert re.search(r"^\d+ (passed|tests? collected)", done.out.splitlines()[-1])
 
 
-def test_its_tests_pass_isolated(plugin, alone):
-    """With the wheels installed, the tests copied, and warnings as errors as in the repository."""
-    assert_tests_pass(alone[plugin].result().tests)
+def test_its_tests_can_be_imported_isolated(distribution, alone):
+    """With the wheels installed and the tests copied; the first of them run, as strict as ever."""
+    assert_tests_pass(alone[distribution].result().tests)
 
 
 @pytest.mark.slow
-def test_the_tests_of_core_pass_isolated(set_up):
-    """The same for core and its optional figures; it takes minutes."""
-    environment = set_up("tsjax-core-tests", "tsjax-core", "[viz]")
-    assert_tests_pass(environment.run("-m", "pytest", "-q", "tests/tsjax_core"))
+def test_its_tests_pass_isolated(distribution, set_up):
+    """All tests of a distribution, and those of core with its optional figures."""
+    extra = "[viz]" if distribution == "tsjax-core" else ""
+    environment = set_up(f"{distribution}-tests", distribution, extra)
+    assert_tests_pass(environment.run("-m", "pytest", "-q", "tests"))
 
 
 @pytest.mark.parametrize("one", ["tsjax-quat"])

@@ -10,7 +10,6 @@ import shutil
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
@@ -65,6 +64,20 @@ FOREIGN = {
     "acme-later": Foreign("later", MODEL, core=">=9"),
     "acme-ready": Foreign("ready", MODEL),
 }
+PYPROJECT = """
+[build-system]
+requires = ["uv_build>=0.9,<1"]
+build-backend = "uv_build"
+
+[project]
+name = "{name}"
+version = "{each.version}"
+dependencies = ["tsjax-core{each.core}"]
+
+[project.entry-points.tsjax]
+{each.namespace} = "{package}._plugin"
+"""
+
 INSTALLED_LATER = {"acme-core", "acme-later", "acme-ready"}
 
 BROKEN = {
@@ -108,19 +121,7 @@ def foreign(build, tmp_path_factory) -> dict[str, Path]:
         (package / "__init__.py").write_text("")
         (package / "_plugin.py").write_text(each.source)
         (folder / name / "pyproject.toml").write_text(
-            dedent(f"""
-                [build-system]
-                requires = ["uv_build>=0.9,<1"]
-                build-backend = "uv_build"
-
-                [project]
-                name = "{name}"
-                version = "{each.version}"
-                dependencies = ["tsjax-core{each.core}"]
-
-                [project.entry-points.tsjax]
-                {each.namespace} = "{package.name}._plugin"
-                """)
+            PYPROJECT.format(name=name, each=each, package=package.name)
         )
     return build(folder, "--wheel")
 

@@ -262,6 +262,9 @@ def test_specs_survive_dict_and_repr():
         ({"linear_layers": -1}, ["linear_layers = -1", "at least 0"]),
         ({"input_dropout": 1.0}, ["input_dropout = 1.0", "probability"]),
         ({"hidden_dropout": 0.5}, ["hidden_dropout", "num_layers = 2"]),
+        ({"hidden_size": True}, ["hidden_size = True", "whole number"]),
+        ({"normalization": "layer"}, ["normalization = 'layer'", "Did you mean 'layernorm'?"]),
+        ({"output": "all"}, ["output = 'all'", "'sequence', 'last'"]),
     ],
 )
 def test_hyperparameters_out_of_range_are_refused(options, parts):

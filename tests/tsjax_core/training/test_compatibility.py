@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -17,6 +18,7 @@ from tsjax_core import (
     rmse,
 )
 from tsjax_core.errors import ConfigError, ModelError, SignatureError, UnknownNameError
+from tsjax_core.protocols import FiniteMemory
 
 
 def seconds(pred, target, y_mean, y_std):
@@ -41,7 +43,12 @@ def seconds(pred, target, y_mean, y_std):
         (
             lambda d: GRULearner(d, n_skip=40),
             ConfigError,
-            ["n_skip = 40", "below win_sz = 40"],
+            ["n_skip = 40 leaves nothing of a window", "below win_sz = 40"],
+        ),
+        (
+            lambda d: GRULearner(d, n_skip=-1),
+            ConfigError,
+            ["n_skip = -1", "0 or more"],
         ),
         (
             lambda d: GRULearner(d, metrics=[lambda pred: 0.0]),
@@ -177,3 +184,56 @@ def test_n_skip_beyond_a_whole_file_is_refused(two_by_three):
     print(caught.value)
     assert "part_1.hdf5" in str(caught.value)
     assert "75 samples" in str(caught.value)
+
+
+class Average(nnx.Module):
+    """Returns the mean of the newest samples."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.gain = nnx.Param(jnp.ones(()))
+
+    def __call__(self, u):
+        past = jnp.pad(u, ((0, 0), (self.n - 1, 0), (0, 0)))
+        return self.gain[...] * sum(past[:, i : i + u.shape[1]] for i in range(self.n)) / self.n
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """Has a finite memory of `n` samples."""
+
+    n: int = 4
+    reads = ("u",)
+
+    @property
+    def receptive_field(self) -> int:
+        return self.n
+
+    def build(self, signals, *, rngs):
+        return Average(self.n)
+
+
+def test_n_skip_is_by_default_the_receptive_field_of_a_finite_memory(data):
+    """A model that remembers without end skips nothing; what is given holds, 0 included."""
+    assert isinstance(Averaging(), FiniteMemory)
+    assert not isinstance(GRU(), FiniteMemory)
+    assert Learner(Averaging(), data).n_skip == 4
+    assert Learner(Averaging(), data, n_skip=0).n_skip == 0
+    assert GRULearner(data, hidden_size=2).n_skip == 0
+    pairs, _ = Learner(Averaging(7), data).simulate_split("valid")
+    assert {pred.shape[1] for pred, _ in pairs} == {data.win_sz - 7}
+
+
+def test_a_receptive_field_that_leaves_nothing_is_told_as_such(data, two_by_three):
+    """The text tells where the number came from, for a window and for a whole file."""
+    with pytest.raises(ConfigError) as caught:
+        Learner(Averaging(40), data)
+    print(caught.value)
+    for part in ("n_skip = 40 is the receptive field of Averaging", "win_sz = 40", "fewer layers"):
+        assert part in str(caught.value)
+    assert caught.value.key == "n_skip"
+    with pytest.raises(ConfigError) as caught:
+        Learner(Averaging(75), create_grain_dls(["a"], ["p"], two_by_three, win_sz=80, bs=4))
+    print(caught.value)
+    for part in ("is the receptive field of Averaging", "75 samples", "give an n_skip"):
+        assert part in str(caught.value)

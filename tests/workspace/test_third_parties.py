@@ -80,6 +80,11 @@ dependencies = ["tsjax-core{each.core}"]
 
 INSTALLED_LATER = {"acme-core", "acme-later", "acme-ready"}
 
+TOO_OLD = (
+    f"tsjax-core {CORE} is in use; the plugin asks for tsjax-core>=9. Have the installer find "
+    "versions that fit: pip install --upgrade tsjax-core"
+)
+
 BROKEN = {
     "shaky": "plugin 'shaky' (acme-shaky 0.3) fails to import 'acme_shaky._plugin': "
     "ModuleNotFoundError: No module named 'not_installed_anywhere'\n"
@@ -93,20 +98,17 @@ BROKEN = {
     "The namespace is that of tsjax-pinn: uninstall acme-pinn.\n",
     "hook": "plugin 'hook' (acme-hook 1.0) defines tsjax_optimizers(), which is not a hook\n"
     "  The hooks are tsjax_models, tsjax_losses, tsjax_metrics, tsjax_transforms, tsjax_sources, "
-    f"tsjax_stores, tsjax_plots. tsjax-core {CORE} is in use; the plugin asks for tsjax-core>=9. "
-    "Have the installer find versions that fit: pip install --upgrade tsjax-core acme-hook\n",
+    f"tsjax_stores, tsjax_plots. {TOO_OLD} acme-hook\n",
     "name": "plugin 'name' (acme-name 1.0) fails to import 'acme_name._plugin': "
     "ImportError: cannot import name 'StateSpace' from 'tsjax_core' (%s)\n"
     "  Mend, update or uninstall acme-name; the other plugins are not affected. "
-    f"tsjax-core {CORE} is in use; the plugin asks for tsjax-core>=9. "
-    "Have the installer find versions that fit: pip install --upgrade tsjax-core acme-name\n",
+    f"{TOO_OLD} acme-name\n",
 }
 """What using each namespace by name says, and `tsjax plugins` too."""
 
 NEXT = (
     "plugin 'next' (acme-next 1.0) can be used, but was made for another core\n"
-    f"  tsjax-core {CORE} is in use; the plugin asks for tsjax-core>=9. Have the installer find "
-    "versions that fit: pip install --upgrade tsjax-core acme-next\n"
+    f"  {TOO_OLD} acme-next\n"
 )
 
 

@@ -14,6 +14,16 @@ from tsjax_core.errors import ConfigError
 from tsjax_tcn import CRNN
 
 
+@nnx.jit
+def run(model, *inputs, key=None):
+    return model(*inputs, key=key)
+
+
+@nnx.jit
+def run_aux(model, *inputs, key=None):
+    return model.call_with_aux(*inputs, key=key)
+
+
 def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-x))
 
@@ -88,7 +98,7 @@ def test_no_output_depends_on_later_inputs_and_the_memory_does_not_end(case):
 def test_intermediate_values_are_the_features_and_the_states(case):
     """`call_with_aux` names both; their widths are those of the options."""
     model = CRNN(num_features=3, rnn_hidden_size=7).build(case.signals, rngs=nnx.Rngs(0))
-    y, aux = model.call_with_aux(case.inputs(1, 2, 9))
+    y, aux = run_aux(model, case.inputs(1, 2, 9))
     assert y.shape == (2, 9, 3)
     assert {name: x.shape for name, x in aux.items()} == {
         "features": (2, 9, 3),
@@ -106,12 +116,12 @@ def test_each_dropout_acts_with_a_key_alone_and_in_its_part(case, option):
     plain = replace(spec, **{option: 0.0}).build(case.signals, rngs=nnx.Rngs(0))
     u, key = case.inputs(2, 4, 8), jax.random.key(1)
     np.testing.assert_array_equal(predict(model, u), predict(plain, u))
-    y, aux = model.call_with_aux(u, key=key)
-    y_plain, aux_plain = plain.call_with_aux(u, key=key)
+    y, aux = run_aux(model, u, key=key)
+    y_plain, aux_plain = run_aux(plain, u, key=key)
     assert np.abs(np.asarray(y - y_plain)).max() > 1e-4
     moved = np.abs(np.asarray(aux["features"] - aux_plain["features"])).max()
     assert bool(moved > 1e-4) is (option == "cnn_dropout")
-    np.testing.assert_array_equal(model(u, key=key), y)
+    np.testing.assert_array_equal(run(model, u, key=key), y)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,16 @@ from tsjax_core.types import Buffer
 from tsjax_tcn import CRNN, TCN
 
 
+@nnx.jit
+def run(model, *inputs, key=None):
+    return model(*inputs, key=key)
+
+
+@nnx.jit
+def features(stack, x, key=None):
+    return stack(x, None, key=key)[0]
+
+
 def disturbed(model):
     """Move what begins at a special value away from it, so that a mistake cannot hide there."""
     rng = np.random.default_rng(9)
@@ -184,16 +194,16 @@ def test_batch_norm_learns_its_statistics_in_training_alone(case, spec):
             [np.ravel(x) for x in jax.tree.leaves(nnx.state(model, nnx.BatchStat))]
         )
 
-    before, first = statistics(), np.asarray(model(u))
+    before, first = statistics(), np.asarray(run(model, u))
     np.testing.assert_array_equal(statistics(), before)
-    np.testing.assert_allclose(model(u[:1]), first[:1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(run(model, u[:1]), first[:1], rtol=1e-5, atol=1e-5)
     model.train()
-    trained = np.asarray(model(u))
+    trained = np.asarray(run(model, u))
     assert np.abs(statistics() - before).min() > 0.0
     assert np.abs(trained - first).max() > 1e-2
     model.eval()
     after = statistics()
-    assert np.abs(np.asarray(model(u)) - first).max() > 1e-3
+    assert np.abs(np.asarray(run(model, u)) - first).max() > 1e-3
     np.testing.assert_array_equal(statistics(), after)
 
 
@@ -219,15 +229,15 @@ def test_dropout_acts_with_a_key_alone_and_one_mask_serves_all_times(case):
     model = spec.build(case.signals, rngs=nnx.Rngs(0))
     plain = replace(spec, dropout=0.0).build(case.signals, rngs=nnx.Rngs(0))
     u = case.inputs(6, 3, 12)
-    np.testing.assert_array_equal(model(u), plain(u))
-    np.testing.assert_array_equal(plain(u, key=jax.random.key(0)), plain(u))
-    first, again, other = (model(u, key=jax.random.key(i)) for i in (1, 1, 2))
+    np.testing.assert_array_equal(run(model, u), run(plain, u))
+    np.testing.assert_array_equal(run(plain, u, key=jax.random.key(0)), run(plain, u))
+    first, again, other = (run(model, u, key=jax.random.key(i)) for i in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.abs(np.asarray(first - other)).max() > 1e-3
     x = model.u_scale(jnp.asarray(u))
     residual = model.stack.blocks[0].residual(x)
-    kept = np.asarray(model.stack(x, None)[0] - residual)
-    dropped = np.asarray(model.stack(x, None, key=jax.random.key(1))[0] - residual)
+    kept = np.asarray(features(model.stack, x) - residual)
+    dropped = np.asarray(features(model.stack, x, key=jax.random.key(1)) - residual)
     gone = np.abs(dropped) < 1e-6
     assert np.all(gone.all(1) | ~gone.any(1))
     assert 0.3 < gone.mean() < 0.7
@@ -249,7 +259,7 @@ def test_dropout_masks_differ_between_layers(case):
     assert first.any()
     assert second.any()
     assert np.any(first != second)
-    different = [np.asarray(stack(x, None, key=jax.random.key(i))[0]) for i in range(2)]
+    different = [np.asarray(features(stack, x, key=jax.random.key(i))) for i in range(2)]
     assert np.abs(different[0] - different[1]).max() > 1e-3
 
 
@@ -260,13 +270,13 @@ def test_scalar_inputs_reach_the_output_and_are_normalised(case, spec_class):
     assert spec.reads == ("u", "u_scalar")
     model = spec.build(case.signals, rngs=nnx.Rngs(0))
     u = case.inputs(5, 2, 10)
-    light, heavy = model(u, np.array([[1.0], [1.0]])), model(u, np.array([[1.0], [2.0]]))
+    light, heavy = run(model, u, np.array([[1.0], [1.0]])), run(model, u, np.array([[1.0], [2.0]]))
     np.testing.assert_allclose(light[0], heavy[0], rtol=1e-6)
     assert np.abs(np.asarray(light[1] - heavy[1])).max() > 1e-3
     stats = {**case.signals.stats, "u_scalar": NormStats([1500.0], [500.0])}
     grams = spec.build(replace(case.signals, stats=stats), rngs=nnx.Rngs(0))
     np.testing.assert_allclose(
-        grams(u, np.array([[1000.0], [2000.0]])), heavy, rtol=1e-5, atol=1e-5
+        run(grams, u, np.array([[1000.0], [2000.0]])), heavy, rtol=1e-5, atol=1e-5
     )
     scalars, state = np.array([[1.0], [2.0]]), model.initial_state(2)
     parts = []
@@ -275,7 +285,7 @@ def test_scalar_inputs_reach_the_output_and_are_normalised(case, spec_class):
         parts.append(y)
     np.testing.assert_allclose(np.concatenate(parts, 1), heavy, rtol=1e-5, atol=1e-5)
     with pytest.raises(ModelError) as caught:
-        model(u)
+        run(model, u)
     print(caught.value)
     assert spec_class.__name__ in str(caught.value)
     assert "u_scalar" in str(caught.value)
@@ -319,13 +329,13 @@ def test_weight_norm_begins_as_the_plain_kernel(case):
         for on in (True, False)
     )
     u = case.inputs(7, 2, 20)
-    np.testing.assert_allclose(normed(u), plain(u), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(run(normed, u), run(plain, u), rtol=1e-5, atol=1e-5)
     conv = normed.stack.blocks[1].convs[0]
     np.testing.assert_allclose(
         conv.g[...], np.linalg.norm(np.reshape(conv.kernel[...], (16, 8)), axis=0), rtol=1e-6
     )
     conv.kernel[...] = 3.0 * conv.kernel[...]
-    np.testing.assert_allclose(normed(u), plain(u), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(run(normed, u), run(plain, u), rtol=1e-4, atol=1e-4)
 
 
 def test_parameters_start_within_the_uniform_bound_and_statistics_are_buffers(case):

@@ -31,6 +31,7 @@ from tsjax_core.testing import (
     LossConformance,
     MetricConformance,
     ModelConformance,
+    PluginConformance,
     SourceConformance,
     StatefulModelConformance,
     StoreConformance,
@@ -189,3 +190,16 @@ class TestWindowedSource(WithFiles, SourceConformance):
         cls.source = WindowedSource(
             HDF5Store(cls.write()), ["a"], ["b", "y"], win_sz=20, stp_sz=8, u_scalars=["mass"]
         )
+
+
+class TestPlugin(PluginConformance):
+    namespace = "core"
+    offers = {
+        "model": {"rnn", "gru", "lstm"},
+        "loss": {"mse", "mae", "normalized_mse", "normalized_mae"},
+        "metric": {"mse", "mae", "rmse", "nrmse", "fit_percent", "vaf"},
+        "source": {"windowed", "full_sequence"},
+        "store": {"hdf5", "csv", "resampled"},
+        "plot": {"batch", "results", "history"},
+    }
+    not_imported = ("grain", "matplotlib", "orbax", "ray", "typer")

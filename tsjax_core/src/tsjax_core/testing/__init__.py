@@ -18,6 +18,7 @@ from tsjax_core.testing.contract import Conformance, clauses_of, failures
 from tsjax_core.testing.losses import LossConformance
 from tsjax_core.testing.metrics import MetricConformance
 from tsjax_core.testing.models import ModelConformance
+from tsjax_core.testing.plugins import PluginConformance
 from tsjax_core.testing.samples import sample_batch, sample_signals
 from tsjax_core.testing.sources import SourceConformance
 from tsjax_core.testing.stateful import StatefulModelConformance
@@ -29,6 +30,7 @@ __all__ = [
     "LossConformance",
     "MetricConformance",
     "ModelConformance",
+    "PluginConformance",
     "SourceConformance",
     "StatefulModelConformance",
     "StoreConformance",

@@ -9,12 +9,14 @@ from tsjax_core.testing.contract import Conformance, clauses_of
 from tsjax_core.testing.losses import LossConformance
 from tsjax_core.testing.metrics import MetricConformance
 from tsjax_core.testing.models import ModelConformance
+from tsjax_core.testing.plugins import PluginConformance
 from tsjax_core.testing.sources import SourceConformance
 from tsjax_core.testing.stateful import StatefulModelConformance
 from tsjax_core.testing.stores import StoreConformance
 from tsjax_core.testing.transforms import TransformConformance
 
 CONTRACTS: dict[str, type[Conformance]] = {
+    "plugin": PluginConformance,
     "model": ModelConformance,
     "stateful-model": StatefulModelConformance,
     "loss": LossConformance,

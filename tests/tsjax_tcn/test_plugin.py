@@ -1,0 +1,10 @@
+"""What tsjax-tcn registers."""
+
+from __future__ import annotations
+
+from tsjax_core.testing import PluginConformance
+
+
+class TestPlugin(PluginConformance):
+    namespace = "tcn"
+    offers = {"model": {"tcn", "crnn"}}

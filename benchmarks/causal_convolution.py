@@ -26,7 +26,6 @@ from flax import nnx
 from tsjax_core import NormStats, Signals
 from tsjax_tcn import TCN
 from tsjax_tcn.convolution import causal_conv, convolved, sum_of_taps, unfolded
-from tsjax_tcn.stack import mish
 
 DILATIONS = (1, 16)
 
@@ -142,7 +141,7 @@ class FlaxTCN(nnx.Module):
     def __call__(self, x: Any) -> Any:
         """Return outputs (batch, time, 1)."""
         for i, conv in enumerate(self.norms):
-            x = mish(conv(x)) + (self.first(x) if i == 0 else x)
+            x = jax.nn.mish(conv(x)) + (self.first(x) if i == 0 else x)
         return self.out(x)
 
 

@@ -16,6 +16,7 @@ from tsjax_core.errors import ConfigError, ModelError
 from tsjax_core.protocols import AuxModel, FiniteMemory, ModelSpec, StatefulModel
 from tsjax_core.types import Buffer
 from tsjax_tcn import CRNN, TCN
+from tsjax_tcn.stack import mish
 
 
 @nnx.jit
@@ -45,6 +46,15 @@ def disturbed(model):
 def test_every_activation_follows_its_equation(case, activation):
     """One block in NumPy and float64 to 1e-5."""
     check_reference(case, TCN(num_layers=1, hidden_size=5, activation=activation))
+
+
+def test_mish_is_exact_far_from_zero_too():
+    """Value and gradient from -100 to 1000, against the definition in float64 and jax.nn.mish."""
+    x = np.concatenate([np.linspace(-100.0, 30.0, 1001), [88.0, 100.0, 1000.0]]).astype(np.float32)
+    expected = x * np.tanh(np.logaddexp(0.0, x.astype(np.float64)))
+    np.testing.assert_allclose(mish(x), expected, rtol=1e-5, atol=1e-30)
+    slopes = [jax.vmap(jax.grad(f))(x) for f in (mish, jax.nn.mish)]
+    np.testing.assert_allclose(*slopes, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(

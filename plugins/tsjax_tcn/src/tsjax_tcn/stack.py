@@ -23,8 +23,11 @@ ConvState: TypeAlias = tuple[Array, ...]
 
 
 def mish(x: Array) -> Array:
-    """Return x tanh(softplus(x)). Source: Misra, Mish (2019)."""
-    return x * jnp.tanh(jax.nn.softplus(x))
+    """Return x tanh(softplus(x)), with a single exponential. Source: Misra, Mish (2019)."""
+    # tanh(log(1 + e^x)) is a ratio of polynomials in e^x, and 1 to rounding before e^2x overflows.
+    e = jnp.exp(jnp.minimum(x, 20.0))
+    n = e * (e + 2.0)
+    return x * (n / (n + 2.0))
 
 
 ACTIVATIONS: Final[Mapping[Activation, Callable[[Array], Array]]] = {

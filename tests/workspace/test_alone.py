@@ -90,7 +90,7 @@ def foreign(distribution: str) -> str:
 def quickest(folder: Path) -> list[str]:
     """Options that select the tests of names and registering, or none where there are no such."""
     files = ("test_plugin.py", "test_registry.py")
-    found = [name.removesuffix(".py") for name in files if (folder / name).exists()]
+    found = [name for name in files if (folder / name).exists()]
     return ["-k", " or ".join(found)] if found else ["--collect-only"]
 
 

@@ -1,4 +1,4 @@
-"""The blocks of the plugin's README do what they say."""
+"""The blocks of the README of tsjax-tcn do what they say."""
 
 from __future__ import annotations
 

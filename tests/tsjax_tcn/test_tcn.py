@@ -369,6 +369,7 @@ def test_specs_survive_json_and_repr_and_meet_the_protocols(case, spec):
     assert isinstance(spec, ModelSpec)
     assert isinstance(spec, FiniteMemory) is isinstance(spec, TCN)
     model = spec.build(case.signals, rngs=nnx.Rngs(0))
+    assert isinstance(model, FiniteMemory) is isinstance(spec, FiniteMemory)
     assert isinstance(model, StatefulModel)
     assert isinstance(model, AuxModel)
 
@@ -381,6 +382,7 @@ def test_specs_survive_json_and_repr_and_meet_the_protocols(case, spec):
         ({"kernel_size": True}, ["kernel_size = True", "whole number"]),
         ({"layers_per_block": 0}, ["layers_per_block = 0", "at least 1"]),
         ({"dropout": 1.0}, ["dropout = 1.0", "probability"]),
+        ({"dropout": "a"}, ["dropout = 'a' is not a number", "probability"]),
         ({"activation": "mich"}, ["activation = 'mich'", "'leaky_relu'", "Did you mean 'mish'?"]),
         ({"normalization": "batch"}, ["normalization = 'batch'", "Did you mean 'batchnorm'?"]),
     ],

@@ -7,9 +7,10 @@ import tomllib
 import numpy as np
 import pytest
 import tomli_w
+from flax import nnx
 from rich.console import Console
 
-from tsjax_core import create_grain_dls, fit_percent, load_model, make_learner, predict
+from tsjax_core import Learner, create_grain_dls, fit_percent, load_model, make_learner, predict
 from tsjax_core.errors import ConfigError
 from tsjax_core.experiment import load_experiment, parse_experiment
 from tsjax_core.run import load_learner, train
@@ -88,12 +89,15 @@ def test_both_train_from_an_experiment_file(oscillator, tmp_path, name):
 
 
 def test_n_skip_is_the_receptive_field_unless_given(oscillator):
-    """By default for a TCN, 0 for a CRNN, and whatever is given, 0 included."""
+    """By default for a TCN, ready-made or not, 0 for a CRNN, and what is given, 0 included."""
     data = loaded(oscillator)
     assert TCNLearner(data, num_layers=3).n_skip == TCN(num_layers=3).receptive_field == 8
     assert TCNLearner(data, num_layers=2, kernel_size=5).n_skip == 13
     assert TCNLearner(data, num_layers=3, n_skip=0).n_skip == 0
     assert CRNNLearner(data).n_skip == 0
+    ready = TCN(num_layers=3).build(data.signals, rngs=nnx.Rngs(0))
+    assert Learner(ready, data).n_skip == 8
+    assert Learner(ready, data, n_skip=0).n_skip == 0
     assert CRNNLearner(data, n_skip=11).n_skip == 11
 
 
@@ -111,6 +115,33 @@ def test_a_receptive_field_that_leaves_nothing_of_a_window_is_told(oscillator, t
     print(caught.value)
     for part in ("n_skip = 76", "receptive field of TCN", "has 75 samples", "part_1.hdf5"):
         assert part in str(caught.value)
+
+
+def test_batches_that_a_transform_cuts_to_the_receptive_field_are_refused(oscillator):
+    """Training on nothing would give NaN; one sample more is trained on."""
+
+    def cut(samples):
+        def cut_short(batch):
+            return {name: x[:, :samples] for name, x in batch.items()}
+
+        cut_short.changes_shape = True
+        return cut_short
+
+    data = loaded(oscillator)
+    for samples in (6, 8):
+        learner = TCNLearner(data, num_layers=3, batch_transform=cut(samples))
+        with pytest.raises(ConfigError) as caught:
+            learner.fit(1, show_progress=False)
+        print(caught.value)
+        for part in (
+            "n_skip = 8 leaves nothing",
+            f"the transform 'cut_short', which has {samples} samples",
+            "receptive field",
+        ):
+            assert part in str(caught.value)
+        assert caught.value.key == "n_skip"
+    (result,) = TCNLearner(data, num_layers=3, batch_transform=cut(9)).fit(1, show_progress=False)
+    assert np.isfinite(result.train_loss)
 
 
 def test_the_error_of_an_experiment_names_file_and_table(oscillator, tmp_path):

@@ -51,6 +51,29 @@ def seconds(pred, target, y_mean, y_std):
             ["n_skip = -1", "0 or more"],
         ),
         (
+            lambda d: GRULearner(d, n_skip=1.5),
+            ConfigError,
+            ["n_skip = 1.5 is not a whole number of samples", "0 or more"],
+        ),
+        (lambda d: GRULearner(d, n_skip="3"), ConfigError, ["n_skip = '3' is not a whole"]),
+        (lambda d: GRULearner(d, n_skip=True), ConfigError, ["n_skip = True is not a whole"]),
+        (
+            lambda d: Learner(Averaging(8.0), d),
+            ConfigError,
+            ["the receptive_field of Averaging, 8.0, is not a whole number", "or give n_skip"],
+        ),
+        (lambda d: Learner(Averaging(None), d), ConfigError, ["Averaging, None, is not a whole"]),
+        (
+            lambda d: GRULearner(
+                d, batch_transform=lambda b: {**b, "y": b["y"][:, :3]}, n_skip=3
+            ).fit(1),
+            ConfigError,
+            [
+                "n_skip = 3 leaves nothing of a training batch after the transform '<lambda>'",
+                "3 samples",
+            ],
+        ),
+        (
             lambda d: GRULearner(d, metrics=[lambda pred: 0.0]),
             SignatureError,
             ["metric '<lambda>'", "takes (pred, target, y_mean, y_std)."],
@@ -220,6 +243,8 @@ def test_n_skip_is_by_default_the_receptive_field_of_a_finite_memory(data):
     assert Learner(Averaging(), data).n_skip == 4
     assert Learner(Averaging(), data, n_skip=0).n_skip == 0
     assert GRULearner(data, hidden_size=2).n_skip == 0
+    given = Learner(Averaging(), data, n_skip=np.int64(3)).n_skip
+    assert (given, type(given)) == (3, int)
     pairs, _ = Learner(Averaging(7), data).simulate_split("valid")
     assert {pred.shape[1] for pred, _ in pairs} == {data.win_sz - 7}
 

@@ -32,7 +32,10 @@ class ModelSpec(Protocol):
 
 @runtime_checkable
 class FiniteMemory(Protocol):
-    """Hyperparameters of a model whose outputs depend on a known number of recent inputs."""
+    """A model whose outputs depend on a known number of recent inputs, or its hyperparameters.
+
+    Hyperparameters tell it for the models that they build, a model given ready-made for itself.
+    """
 
     @property
     def receptive_field(self) -> int:

@@ -81,7 +81,8 @@ class TCN:
 class TCNModel(nnx.Module):
     """Causal convolutions and a linear output at every sample, raw units in and out.
 
-    Before the first sample all inputs are at their mean, and so is every layer's input at zero.
+    Before the first sample every layer's input is zero. That is not the response to earlier inputs
+    at their mean, for which only the first layer's input would be zero.
     `call_with_aux` gives `hidden`, the features of the last block, (batch, time, hidden_size).
     """
 
@@ -92,6 +93,11 @@ class TCNModel(nnx.Module):
         self.y_scale = Standardize(signals.stats["y"])
         self.stack = ConvStack(self.u_scale.width, spec.convolutions, rngs=rngs)
         self.head = Head(spec.hidden_size, len(signals.outputs), 0, rngs=rngs)
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples of input, the present one included, that an output depends on."""
+        return self.spec.receptive_field
 
     def __call__(
         self, u: Array, u_scalar: Array | None = None, *, key: Array | None = None

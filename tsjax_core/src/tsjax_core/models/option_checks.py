@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from numbers import Integral
+from numbers import Integral, Real
 from typing import get_args, get_type_hints
 
 from tsjax_core.errors import ConfigError
@@ -23,10 +23,16 @@ def check_counts(spec: object, **least: int) -> None:
 
 
 def check_probabilities(spec: object, *names: str) -> None:
-    """Raise ConfigError where a field in `names` is not from 0 to below 1."""
+    """Raise ConfigError where a field in `names` is no number, or not from 0 to below 1."""
     for name in names:
         value = getattr(spec, name)
-        if not 0.0 <= value < 1.0:
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise ConfigError(
+                f"{name} = {value!r} is not a number; give a probability below 1, 0 for no "
+                "dropout.",
+                key=name,
+            )
+        if not 0.0 <= float(value) < 1.0:
             raise ConfigError(
                 f"{name} = {value} is not a probability below 1; give 0 for no dropout.", key=name
             )

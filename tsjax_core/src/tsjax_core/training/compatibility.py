@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -51,10 +52,19 @@ def check_aux(model: Any, terms: Sequence[NamedTerm]) -> None:
 
 
 def samples_to_skip(asked: int | None, owner: Any) -> int:
-    """Return `asked`, and where it is None the receptive field of `owner`, 0 without one."""
-    if asked is not None:
-        return asked
-    return owner.receptive_field if isinstance(owner, FiniteMemory) else 0
+    """Return `asked`, and where it is None the receptive field of `owner`, 0 without one.
+
+    Raises ConfigError where that is no whole number.
+    """
+    found: Any = asked
+    text, cure = f"n_skip = {asked!r}", "give one, 0 or more"
+    if asked is None:
+        found = owner.receptive_field if isinstance(owner, FiniteMemory) else 0
+        text = f"the receptive_field of {name_of(owner)}, {found!r},"
+        cure = "make it one, or give n_skip"
+    if isinstance(found, bool) or not isinstance(found, Integral):
+        raise ConfigError(f"{text} is not a whole number of samples; {cure}.", key="n_skip")
+    return int(found)
 
 
 def check_data(owner: Any, reads: Sequence[str], pipeline: GrainPipeline) -> None:
@@ -78,7 +88,7 @@ def check_data(owner: Any, reads: Sequence[str], pipeline: GrainPipeline) -> Non
 
 
 def check_n_skip(asked: int | None, owner: Any, pipeline: GrainPipeline) -> None:
-    """Raise ConfigError where `samples_to_skip` leaves nothing of a window or of a file."""
+    """Raise ConfigError where `samples_to_skip` fails, or leaves nothing of a window or a file."""
     n_skip = samples_to_skip(asked, owner)
     source, window_cure, file_cure = f"n_skip = {n_skip}", "", ""
     if asked is None:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from tsjax_core.errors import SignatureError
+from tsjax_core.errors import ConfigError, SignatureError
 from tsjax_core.losses.compose import NamedTerm
 from tsjax_core.signatures import MODEL_ARGUMENTS, TRANSFORM_ARGUMENTS, declared, name_of
 from tsjax_core.training.optimizers import RateControlled
@@ -157,6 +157,7 @@ class Engine:
     ) -> tuple[TrainState, dict[str, Array]]:
         if self._transform is not None and not self._transforms_on_host:
             batch = self._transformed(batch, clock)
+        self._check_length(batch[self._target])
         key = self._key_at(clock, 1)
 
         def loss(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
@@ -206,6 +207,23 @@ class Engine:
                 f"keys {list(batch)}, such as {{**batch, 'u': ...}}."
             )
         return changed
+
+    def _check_length(self, target: Any) -> None:
+        # Transforms and sources set the length, which is first known when a step is traced. The
+        # mean over no samples would be NaN.
+        if target.ndim != 3 or target.shape[1] > self._n_skip:
+            return
+        what, cure = "a training batch", "choose longer windows"
+        if self._transform is not None:
+            name = name_of(self._transform)
+            what = f"a training batch after the transform {name!r}"
+            cure = "let the transform keep more samples"
+        raise ConfigError(
+            f"n_skip = {self._n_skip} leaves nothing of {what}, which has {target.shape[1]} "
+            f"samples; {cure}, or give an n_skip below that (unless given, it is the receptive "
+            "field of a model that has one).",
+            key="n_skip",
+        )
 
     @staticmethod
     def _key_at(clock: Clock, use: int) -> Array:

@@ -61,8 +61,8 @@ class Learner:
             (the default), whose rate then comes from the fit.
         batch_transform: Changes each training batch; validation never sees it.
         n_skip: Samples at the start of every sequence that count in no loss and no metric, while
-            the model's state settles. By default the receptive field of a specification that is
-            a `FiniteMemory`, and 0 for every other model.
+            the model's state settles. By default the receptive field of a specification or model
+            that is a `FiniteMemory`, and 0 for every other.
         seed: Decides the initial parameters and all random draws of the training.
         reads: Batch keys that `model` takes, where it is a model and not a specification.
 

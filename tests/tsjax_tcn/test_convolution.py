@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from tsjax_core.errors import ModelError
 from tsjax_tcn.convolution import causal_conv, convolved, sum_of_taps, unfolded
 
 
@@ -68,6 +69,24 @@ def test_a_cache_takes_the_place_of_earlier_inputs(n_in, n_out, cut):
     whole, rests = whole_and_rests(x, kernel)
     for rest in rests:
         np.testing.assert_allclose(rest, whole[:, cut:], atol=1e-5)
+
+
+@pytest.mark.parametrize("n_in,n_out", [(1, 6), (3, 5), (20, 3)])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("rows,length", [(2, 3), (2, 5), (2, 0), (1, 4)])
+def test_a_cache_of_another_shape_is_refused(n_in, n_out, form, rows, length):
+    """Inputs too few or too many, or of another batch size: told when traced, by every form."""
+    x, kernel = draw(2, 15, n_in), draw(3, n_in, n_out)
+    with pytest.raises(ModelError) as caught:
+        jax.eval_shape(
+            lambda x, kernel, cache: form(x, kernel, 2, cache),
+            x,
+            kernel,
+            jnp.zeros((rows, length, n_in)),
+        )
+    print(caught.value)
+    for part in (f"have shape {(rows, length, n_in)}", f"needs {(2, 4, n_in)}", "initial_state"):
+        assert part in str(caught.value)
 
 
 def test_derivatives_of_every_order_and_mode_exist():

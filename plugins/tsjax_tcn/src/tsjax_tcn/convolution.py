@@ -12,6 +12,7 @@ from operator import add
 import jax.numpy as jnp
 from jax import lax
 
+from tsjax_core.errors import ModelError
 from tsjax_core.types import Array
 
 _UNFOLDED_INPUTS = 24
@@ -25,7 +26,8 @@ def causal_conv(
     """Return y_t = bias + sum_k x_(t - (K - 1 - k) dilation) kernel_k, (batch, time, n_out).
 
     `x` is (batch, time, n_in) and `kernel` (K, n_in, n_out), whose last tap meets the present
-    sample. `cache` holds the (K - 1) dilation inputs before `x`, which are zero without it.
+    sample. `cache` holds the (K - 1) dilation inputs before `x`, which are zero without it; one of
+    another shape raises ModelError.
     """
     if cache is None:
         # Taps that reach back beyond the first sample meet nothing but zeros.
@@ -45,7 +47,7 @@ def convolved(x: Array, kernel: Array, dilation: int, cache: Array | None) -> Ar
     """Return the convolution by XLA's own, the fastest where there are many channels."""
     reach = (kernel.shape[0] - 1) * dilation
     return lax.conv_general_dilated(
-        x if cache is None else jnp.concatenate([cache, x], 1),
+        x if cache is None else _after(cache, x, reach),
         kernel,
         window_strides=(1,),
         padding=[(reach if cache is None else 0, 0)],
@@ -70,8 +72,17 @@ def sum_of_taps(x: Array, kernel: Array, dilation: int, cache: Array | None) -> 
 
 def _inputs_of_taps(x: Array, taps: int, dilation: int, cache: Array | None) -> list[Array]:
     reach, length = (taps - 1) * dilation, x.shape[1]
-    if cache is None:
-        past = jnp.pad(x, ((0, 0), (reach, 0), (0, 0)))
-    else:
-        past = jnp.concatenate([cache, x], 1)
+    ahead = ((0, 0), (reach, 0), (0, 0))
+    past = jnp.pad(x, ahead) if cache is None else _after(cache, x, reach)
     return [past[:, k * dilation : k * dilation + length] for k in range(taps)]
+
+
+def _after(cache: Array, x: Array, reach: int) -> Array:
+    batch_size, _, n_in = x.shape
+    if cache.shape != (batch_size, reach, n_in):
+        raise ModelError(
+            f"the inputs before a chunk of shape {x.shape} have shape {cache.shape}; the "
+            f"convolution needs {(batch_size, reach, n_in)}. Give the state that `initial_state` "
+            "of this model returns for that batch size, or its last `advance`."
+        )
+    return jnp.concatenate([cache, x], 1)

@@ -26,6 +26,7 @@ from tsjax_core.requirements import core_in_use, core_requirement, is_unmet
         "tsjax-core~=0.5",
         "tsjax-core~=0.3.0",
         "tsjax-core~=0.4.3",
+        "tsjax-core~=0.4.2.1",
         "tsjax-core>=0.1, <0.4",
     ],
 )
@@ -70,6 +71,24 @@ def test_requirements_that_the_core_meets(requirement):
 def test_what_is_not_certain_counts_as_met(requirement, version):
     """Markers, pre-releases and addresses are left to the installer."""
     assert not is_unmet(requirement, version)
+
+
+@pytest.mark.parametrize(
+    "requirement", ["tsjax-core~=0.1.0", "tsjax-core~=0.1", "tsjax-core~=0.1.0.0"]
+)
+def test_a_compatible_release_is_padded_with_zeros(requirement):
+    """Core 0.1 is core 0.1.0, and no 0.2."""
+    assert not is_unmet(requirement, "0.1")
+    assert is_unmet(requirement, "0.0.9")
+    assert is_unmet(requirement, "1")
+
+
+def test_a_requirement_with_a_marker_gives_way_to_one_without():
+    """That of an extra does not hide what the plugin itself asks for, in either order."""
+    extra, own = 'tsjax-core[testing]; extra == "dev"', "tsjax-core>=9"
+    assert core_requirement([extra, own]) == own
+    assert core_requirement([own, extra]) == own
+    assert core_requirement([extra]) == extra
 
 
 def test_the_requirement_on_core_is_found_among_others():

@@ -40,9 +40,13 @@ def core_in_use() -> str | None:
 
 
 def core_requirement(requirements: Iterable[str]) -> str | None:
-    """Return what a distribution asks of core, as its metadata say it, None if nothing."""
+    """Return what a distribution asks of core, as its metadata say it, None if nothing.
+
+    A requirement with a marker, such as that of an extra, is returned where no other stands.
+    """
     name = re.compile(r"tsjax[-_.]core(?![-_.]?\w)", re.IGNORECASE)
-    return next((r for r in requirements if name.match(r)), None)
+    found = [requirement for requirement in requirements if name.match(requirement)]
+    return next((r for r in found if ";" not in r), found[0] if found else None)
 
 
 def is_unmet(requirement: str, version: str) -> bool:
@@ -59,13 +63,14 @@ def _excludes(clause: str, version: str) -> bool:
         return False
     symbol, text, any_further = parts.groups()
     bound, release = _numbers(text), _numbers(version)
-    if symbol == "~=":
-        return release < bound or release[: len(bound) - 1] != bound[:-1]
     if any_further:
         release = release[: len(bound)]
     pairs = list(zip_longest(release, bound, fillvalue=0))
-    padded = tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
-    return not _COMPARISONS[symbol](*padded)
+    padded, least = tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
+    if symbol == "~=":
+        same = len(bound) - 1
+        return padded < least or padded[:same] != least[:same]
+    return not _COMPARISONS[symbol](padded, least)
 
 
 def _numbers(text: str) -> _Release:

@@ -167,6 +167,34 @@ def test_what_exists_is_left_alone(tsjax):
         new_plugin.write_plugin("other", Path("tsjax-plant"))
 
 
+@pytest.mark.parametrize(
+    "out,told",
+    [
+        ("link", "link exists; nothing was written."),
+        ("file/plugin", "file/plugin cannot be written (file is not a directory); nothing was"),
+        ("file/a/plugin", "file/a/plugin cannot be written (file is not a directory); nothing"),
+        ("link/plugin", "link/plugin cannot be written (link is not a directory); nothing was"),
+        (f"new/{'x' * 300}/plugin", "plugin cannot be written (File name too long); nothing was"),
+        (f"new/er/{'x' * 250}", "x cannot be written (File name too long); nothing was written."),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_cannot_be_written_is_told(out, told, tsjax, here):
+    """With the directory and what to do, and neither it nor one above it is left behind."""
+    (here / "file").write_text("mine")
+    (here / "link").symlink_to("nowhere")
+    status, _, err = tsjax("new", "plant", "--out", out)
+    assert status == 2
+    assert err.startswith("error: ")
+    assert told in err
+    assert "Choose another directory with --out." in err
+    assert sorted(path.name for path in here.iterdir()) == ["file", "link"]
+    assert (here / "file").read_text() == "mine"
+    with pytest.raises(RunDirectoryError) as caught:
+        new_plugin.write_plugin("plant", Path(out))
+    assert caught.value.path == Path(out)
+
+
 @pytest.fixture
 def template(tmp_path, monkeypatch) -> Path:
     """A copy of the template to spoil."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -21,9 +22,23 @@ def free_directory(path: Path) -> Path:
 def replaced_directory(path: Path) -> Iterator[Path]:
     """Give an empty directory that takes the place of `path` when the block ends without error.
 
-    Until then `path` is untouched, and an error leaves nothing behind.
+    Until then `path` is untouched, and an error leaves nothing behind, nor any of the directories
+    above `path` that were not there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    missing = [parent for parent in path.parents if not os.path.lexists(parent)]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _replaced(path) as fresh:
+            yield fresh
+    except BaseException:
+        for parent in missing:
+            with suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         fresh.chmod(0o755)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -31,12 +33,12 @@ def write_plugin(name: str, out: Path | None = None) -> Path:
 
     Raises:
         ConfigError: `name` cannot be a namespace, or is that of another plugin.
-        RunDirectoryError: `out` exists.
+        RunDirectoryError: `out` exists or cannot be written.
     """
     _check_name(name)
     distribution = distribution_of(name)
     out = Path(distribution) if out is None else out
-    if out.exists():
+    if os.path.lexists(out):
         raise RunDirectoryError(
             f"{out} exists; nothing was written. Choose another directory with --out.", path=out
         )
@@ -47,12 +49,12 @@ def write_plugin(name: str, out: Path | None = None) -> Path:
     def renamed(text: str) -> str:
         return re.sub("|".join(names), lambda found: names[found.group()], text)
 
-    with replaced_directory(out) as fresh:
-        for file in template_files():
-            # Tools of the repository would take names with a dot for their own.
-            target = re.sub(r"^dot_", ".", renamed(file.relative_to(TEMPLATE).as_posix()))
-            (fresh / target).parent.mkdir(parents=True, exist_ok=True)
-            (fresh / target).write_text(renamed(file.read_text(encoding="utf-8")), encoding="utf-8")
+    files: dict[str, str] = {}
+    for file in template_files():
+        # Tools of the repository would take names with a dot for their own.
+        target = re.sub(r"^dot_", ".", renamed(file.relative_to(TEMPLATE).as_posix()))
+        files[target] = renamed(file.read_text(encoding="utf-8"))
+    _write_files(files, out)
     return out
 
 
@@ -67,6 +69,22 @@ def template_files() -> list[Path]:
             for part in file.relative_to(TEMPLATE).parts
         )
     ]
+
+
+def _write_files(files: Mapping[str, str], out: Path) -> None:
+    try:
+        with replaced_directory(out) as fresh:
+            for name, text in files.items():
+                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                (fresh / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        above = next((parent for parent in out.parents if os.path.lexists(parent)), out)
+        reason = error.strerror if above.is_dir() else f"{above} is not a directory"
+        raise RunDirectoryError(
+            f"{out} cannot be written ({reason}); nothing was written. Choose another directory "
+            "with --out.",
+            path=out,
+        ) from error
 
 
 def _check_name(name: str) -> None:
@@ -89,8 +107,8 @@ def _check_name(name: str) -> None:
         owner = entry_point.dist
         raise ConfigError(
             f"the namespace {name!r} is taken by {owner.name if owner else entry_point.value}"
-            f"{f' {owner.version}' if owner else ''}, which is installed. Choose another name, "
-            "because of two plugins with one namespace tsjax uses neither.",
+            f"{f' {owner.version}' if owner else ''}, which is installed. Choose another name; "
+            "where two plugins claim one namespace, neither can be used.",
             key="name",
         )
 

@@ -148,6 +148,13 @@ class TestUnknownNames:
         assert "Did you mean 'wiener/wh'?\n  installed plugins: wiener" in str(error)
         assert error.install is None
 
+    def test_namespace_that_no_name_can_have_is_not_suggested(self, site):
+        """A plugin whose entry point breaks the grammar is listed; its names would not resolve."""
+        site.install("Plant", site.hook("model", "{}"))
+        text = str(site.told(UnknownNamespaceError, site.registry, "model", "plant/tanks"))
+        assert "Did you mean" not in text
+        assert "`tsjax plugins` lists what is installed.\n  installed plugins: Plant" in text
+
     def test_namespace_like_no_other(self, site):
         """A namespace that nothing resembles points to the list of plugins."""
         site.install("core", site.CORE)

@@ -138,7 +138,8 @@ class Registry:
         )
 
     def _unknown_namespace(self, namespace: str, name: str) -> UnknownNamespaceError:
-        known = {**FIRST_PARTY, **dict.fromkeys(self._claims)}
+        usable = filter(SHORT_NAME.fullmatch, self._claims)
+        known = {**FIRST_PARTY, **dict.fromkeys(usable)}
         near = next(iter(difflib.get_close_matches(namespace, known, n=1)), None)
         install = known[near] if near else None
         hint = "`tsjax plugins` lists what is installed."

@@ -238,7 +238,7 @@ def test_a_training_that_diverges_says_so(folder, tsjax, monkeypatch):
     status, _, err = tsjax("train", folder / "small.toml", "--out", out, "--set", "train.lr=1e38")
     assert status == 1
     assert "training diverged in epoch 1: the loss is not finite" in err
-    assert "Lower lr" in err
+    assert "Lower lr. If that does not help, see whether the model's outputs are finite" in err
     assert not out.exists()
 
     from tsjax_core.training.learner import Learner

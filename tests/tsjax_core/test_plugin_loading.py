@@ -179,6 +179,10 @@ class TestBrokenHooks:
                 "Its `reads` is the string 'u'; make it a tuple: ('u',).",
             ),
             (
+                "from flax import nnx\nclass Bad(nnx.Module):\n    pass",
+                "It is the model itself, an nnx.Module; register the frozen dataclass of its",
+            ),
+            (
                 "def Bad():\n    pass",
                 "It is of type function; a model is registered as the class of",
             ),

@@ -11,7 +11,7 @@ import tomli_w
 
 from tsjax_core import cli, registry
 from tsjax_core.errors import ConfigError
-from tsjax_core.experiment import parse_experiment
+from tsjax_core.experiment import load_experiment, parse_experiment
 
 ACME = """
 from collections.abc import Callable
@@ -25,6 +25,9 @@ def offset(by: float, channels: tuple[int, ...] = (), mode: "Mode" = None, f: Ca
     Args:
         by: In the unit of the outputs.
     '''
+    if by == 0:
+        raise ValueError("by = 0 would change nothing")
+
     def transform(batch):
         return {**batch, "y": batch["y"] + by}
     return transform
@@ -33,6 +36,10 @@ def offset(by: float, channels: tuple[int, ...] = (), mode: "Mode" = None, f: Ca
 class Power:
     '''Mean absolute error to a power.'''
     exponent: float = 1.0
+
+    def __post_init__(self):
+        if self.exponent <= 0.0:
+            raise ValueError(f"exponent = {self.exponent}; give a positive one.")
 
     def __call__(self, pred, target, y_mean, y_std):
         return jnp.mean(jnp.abs(pred - target) ** self.exponent)
@@ -94,6 +101,27 @@ def test_options_that_do_not_fit_are_told(acme, tables, transforms, parts):
         parse_experiment({**tables, "transform": transforms}).build()
     print(caught.value)
     assert all(part in str(caught.value) for part in parts)
+
+
+@pytest.mark.parametrize(
+    "name,table,told",
+    [
+        ("loss", {"name": "acme/power", "exponent": -1}, "Power: exponent = -1.0; give a positive"),
+        ("transform", {"name": "acme/offset", "by": 0}, "offset: by = 0 would change nothing"),
+    ],
+)
+def test_a_value_that_a_component_refuses_is_told_with_its_place(
+    acme, tables, tmp_path, name, table, told
+):
+    """A ValueError of a class or function becomes an error of the file's table."""
+    file = tmp_path / "e.toml"
+    file.write_text(tomli_w.dumps({**tables, name: [table]}))
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(file).build()
+    print(caught.value)
+    assert str(caught.value).startswith(f"{file}: [{name}] {told}")
+    assert (caught.value.key, caught.value.file) == (name, file)
+    assert isinstance(caught.value.__cause__, ValueError)
 
 
 def run(monkeypatch, capsys, *arguments) -> tuple[int, str, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+from flax import nnx
+
 from tsjax_core.hookspecs import Kind
 
 Component: TypeAlias = Callable[..., Any]
@@ -38,6 +40,11 @@ def _model_flaw(component: Any) -> str | None:
         return (
             f"It is of type {type(component).__name__}; a model is registered as the class of its "
             "hyperparameters."
+        )
+    if issubclass(component, nnx.Module):
+        return (
+            "It is the model itself, an nnx.Module; register the frozen dataclass of its "
+            "hyperparameters, whose `build` returns it."
         )
     parameters = getattr(component, "__dataclass_params__", None)
     if parameters is None or not parameters.frozen:

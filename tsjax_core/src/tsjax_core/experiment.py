@@ -16,7 +16,7 @@ from tsjax_core.errors import ConfigError, PluginError
 from tsjax_core.losses.compose import compose_losses
 from tsjax_core.losses.regression import normalized_mae
 from tsjax_core.registry import get_loss, get_metric, get_model, get_transform
-from tsjax_core.signatures import is_loss_term
+from tsjax_core.signatures import is_loss_term, name_of
 from tsjax_core.training.learner import Learner
 from tsjax_core.types import Array
 
@@ -165,10 +165,14 @@ class Experiment:
             ) from error
 
     def _make(self, factory: Callable[..., Any], options: Mapping[str, Any], where: str) -> Any:
+        given = decode(factory, options, where=where, file=self.file)
         try:
-            return factory(**decode(factory, options, where=where, file=self.file))
+            return factory(**given)
         except ConfigError as error:
             raise _placed(error, where, self.file) from error
+        except ValueError as error:
+            # Python's own way for a component to refuse the value of an option.
+            raise self._error(f"{name_of(factory)}: {error}", where) from error
 
     def _error(self, text: str, where: str) -> ConfigError:
         return ConfigError(f"{_place(where, self.file)}{text}", key=where, file=self.file)

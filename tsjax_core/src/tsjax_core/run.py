@@ -99,7 +99,8 @@ def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
         raise TrainingError(
             f"training {ended}, and there is no model to keep; {out} was removed. "
             + (
-                "Lower lr; with allow_nan, use a loss that leaves NaN out."
+                "Lower lr. If that does not help, see whether the model's outputs are finite "
+                "before training; with allow_nan, use a loss that leaves NaN out."
                 if "diverged" in ended
                 else "Train for longer."
             )

@@ -162,6 +162,76 @@ class SubtractsTheMeanOfTheBatch(SoundModel):
         return y - 0.1 * (y.mean(0) - self.y_scale.mean[...])
 
 
+@breaks("test_batch_rows_are_independent")
+class AddsTheRowsAfter(SoundModel):
+    def __call__(self, u):
+        rows = jnp.flip(jnp.cumsum(jnp.flip(u - self.u_scale.mean[...], 0), 0), 0)
+        return super().__call__(rows + self.u_scale.mean[...])
+
+
+@breaks("test_batch_rows_are_independent")
+class CountsTheRows(SoundModel):
+    def __call__(self, u):
+        mean = self.y_scale.mean[...]
+        return (super().__call__(u) - mean) * len(u) + mean
+
+
+@breaks("test_output_shape")
+class HalfTheSamplesInTraining(SoundModel):
+    half = False
+
+    def train(self, **attributes):
+        self.half = True
+
+    def eval(self, **attributes):
+        self.half = False
+
+    def __call__(self, u):
+        y = super().__call__(u)
+        return y[:, ::2] if self.half else y
+
+
+@breaks("test_output_is_finite")
+class DividesByTheInput(SoundModel):
+    def __call__(self, u):
+        x = u - self.u_scale.mean[...]
+        size = jax.lax.stop_gradient(jnp.abs(x).sum(-1, keepdims=True))
+        return jnp.where(size > 0.0, super().__call__(u), jnp.nan)
+
+
+@breaks("test_gradients_are_finite")
+class RootAtRest(SoundModel):
+    def __call__(self, u):
+        x = (u - self.u_scale.mean[...]) @ (self.w_in[...] / self.u_scale.std[...][:, None])
+        return (
+            super().__call__(u)
+            + jnp.sqrt(jnp.square(x).sum(-1, keepdims=True)) * (self.y_scale.std[...])
+        )
+
+
+@breaks("test_causal")
+class LooksFarAhead(SoundModel):
+    def __call__(self, u):
+        mean = self.u_scale.mean[...]
+        later = jnp.pad(u - mean, ((0, 0), (0, 30), (0, 0)))[:, 30:]
+        return super().__call__(u + later)
+
+
+@breaks("test_causal")
+class LooksAheadAtTheBeginning(SoundModel):
+    def __call__(self, u):
+        sign = jnp.sign(jnp.roll(u, -1, 1) - self.u_scale.mean[...])
+        early = (jnp.arange(u.shape[1]) < 5)[:, None]
+        return super().__call__(u + jnp.where(early, sign * self.u_scale.std[...], 0.0))
+
+
+@breaks("test_causal")
+class LooksAheadInABatch(SoundModel):
+    def __call__(self, u):
+        ahead = jnp.concatenate([u[-1:, 1:], u[-1:, -1:]], 1)
+        return super().__call__(jnp.concatenate([u[:-1], ahead]) if len(u) > 1 else u)
+
+
 @breaks("test_causal")
 class LooksAhead(SoundModel):
     def __call__(self, u):
@@ -196,6 +266,37 @@ class ReadsTheMeasuredOutput(Sound):
     model = TakesTheMeasuredOutput
 
 
+class TakesTheMeasuredOutputWithoutDerivative(SoundModel):
+    def __call__(self, u, y):
+        x = jax.lax.stop_gradient(y) - self.y_scale.mean[...]
+        return super().__call__(u) + 0.5 * x
+
+    def call_with_aux(self, u, y):
+        return self(u, y), {}
+
+
+@breaks("test_measured_outputs_do_not_leak", reads=("u", "y"), init_window=6)
+@dataclass(frozen=True)
+class ReadsTheMeasuredOutputInSecret(Sound):
+    reads = ("u", "y")
+    model = TakesTheMeasuredOutputWithoutDerivative
+
+
+class OldInputWithoutDerivative(SoundModel):
+    def __call__(self, u):
+        mean = self.u_scale.mean[...]
+        old = jax.lax.stop_gradient(jnp.pad(u - mean, ((0, 0), (5, 0), (0, 0)))[:, :-5])
+        x = self.u_scale.normalize(u + old) @ self.w_in[...] * jax.nn.sigmoid(self.decay[...])
+        return self.y_scale.denormalize(x @ self.w_out[...])
+
+
+@breaks("test_memory_is_as_declared")
+@dataclass(frozen=True)
+class LongerMemoryWithoutDerivative(Sound):
+    receptive_field: ClassVar[int] = 2
+    model = OldInputWithoutDerivative
+
+
 @breaks("test_memory_is_as_declared")
 @dataclass(frozen=True)
 class LongerMemory(Sound):
@@ -212,6 +313,12 @@ class OtherOutputWithAux(SoundModel):
 class TimeMajorAux(SoundModel):
     def call_with_aux(self, u):
         return self(u), {"u": jnp.swapaxes(u, 0, 1)}
+
+
+@breaks("test_intermediate_values_come_with_the_same_output")
+class AuxWithoutNumbers(SoundModel):
+    def call_with_aux(self, u):
+        return self(u), {"ratio": u / 0.0}
 
 
 @breaks("test_gradients_are_finite")
@@ -256,6 +363,15 @@ class SqueezesOneChannel(SoundModel):
         return y if y.shape[-1] > 1 else y[..., 0]
 
 
+@breaks("test_one_and_several_channels")
+class NormalisesOverTheInputs(SoundModel):
+    def __call__(self, u):
+        x = self.u_scale.normalize(u)
+        spread = x.std(-1, keepdims=True) if x.shape[-1] == 1 else 1.0
+        ratio = 0.0 / jax.lax.stop_gradient(spread)
+        return super().__call__(u) + ratio
+
+
 @breaks("test_units_of_the_data_scale_the_output")
 class NormalisesNothing(SoundModel):
     def __init__(self, spec, signals, *, rngs):
@@ -285,6 +401,15 @@ class ForgetsItsState(SoundModel):
     def advance(self, u, state):
         y, _ = super().advance(u, self.initial_state(u.shape[0]))
         return y, state
+
+
+@breaks("test_chunks_equal_the_whole", stateful=True)
+class ForgetsItsStateBeforeALongChunk(SoundModel):
+    def __call__(self, u):
+        return super().advance(u, self.initial_state(u.shape[0]))[0]
+
+    def advance(self, u, state):
+        return super().advance(u, state if u.shape[1] < 30 else self.initial_state(len(u)))
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tsjax_core.errors import DataError, MissingSignalError, WindowError
+from tsjax_core.errors import DataError, MissingSignalError, SavedModelError, WindowError
 
 
 class SoundSource:
@@ -120,6 +120,22 @@ class SortsItsBatch(SoundSource):
         return super().read_batch(np.sort(indices))
 
 
+class GivesItsOwnSamples(Plain):
+    def __init__(self):
+        super().__init__()
+        self.held = [SoundSource()[index] for index in range(5)]
+
+    def __getitem__(self, index):
+        if index < 0:
+            raise IndexError(index)
+        return self.held[index]
+
+
+class WrapsItsBatch(SoundSource):
+    def read_batch(self, indices):
+        return super().read_batch(np.asarray(indices) % 5)
+
+
 class LocatesOneTooFar(SoundSource):
     def locate(self, indices):
         starts, files = super().locate(indices)
@@ -193,6 +209,7 @@ class FiltersWhatIsAsked(SoundStore):
         return np.cumsum(values, 0, dtype=np.float32)
 
     def read_windows(self, path, signals, starts, win_sz):
+        super().read_windows(path, signals, starts, win_sz)
         whole = self.read_signals(path, signals)
         return np.stack([whole[s : s + win_sz] for s in starts])
 
@@ -203,6 +220,9 @@ class CutsTheRange(SoundStore):
         stop = min(n if stop is None else stop, n)
         return super().read_signals(path, signals, min(max(start, 0), stop), stop)
 
+    def read_windows(self, path, signals, starts, win_sz):
+        return SoundStore().read_windows(path, signals, starts, win_sz)
+
 
 class RefusesWithoutTheFile(SoundStore):
     def read_signals(self, path, signals, start=0, stop=None):
@@ -210,6 +230,17 @@ class RefusesWithoutTheFile(SoundStore):
             return super().read_signals(path, signals, start, stop)
         except WindowError:
             raise WindowError("out of range") from None
+
+
+class CutsTheRangeOfTheSecond(CutsTheRange):
+    def read_signals(self, path, signals, start=0, stop=None):
+        chosen = super() if path.name == "second.dat" else SoundStore()
+        return chosen.read_signals(path, signals, start, stop)
+
+
+class CountsNothingUnasked(SoundStore):
+    def get_seq_len(self, path, signal=None):
+        return super().get_seq_len(path, signal) if signal else 0
 
 
 class ZerosForUnknown(SoundStore):
@@ -246,6 +277,30 @@ class WindowsOneTooFar(SoundStore):
     def read_windows(self, path, signals, starts, win_sz):
         n = self.get_seq_len(path) - win_sz
         return super().read_windows(path, signals, np.minimum(starts + 1, n), win_sz)
+
+
+class WrapsItsWindows(SoundStore):
+    def read_windows(self, path, signals, starts, win_sz):
+        whole = np.concatenate([self.read_signals(path, signals)] * 3)
+        n = self.get_seq_len(path)
+        return np.stack([whole[n + s : n + s + win_sz] for s in starts])
+
+
+class RaisesWhatCannotBeSent(SoundStore):
+    def __init__(self):
+        super().__init__()
+        self.process = os.getpid()
+
+    def read_signals(self, path, signals, start=0, stop=None):
+        if os.getpid() != self.process:
+            raise SavedModelError("not here", path=path)
+        return super().read_signals(path, signals, start, stop)
+
+
+class AttributesInTurn(SoundStore):
+    def read_attributes(self, path, names):
+        self.turn = getattr(self, "turn", 0.0) + 1.0
+        return np.full(len(names), self.turn, np.float32)
 
 
 class AttributesAsRows(SoundStore):

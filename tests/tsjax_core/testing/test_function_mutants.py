@@ -45,6 +45,10 @@ def infinite_if_wrong(pred, target, y_mean, y_std):
     return mse(pred, target) + jnp.where(jnp.any(pred != target), jnp.inf, 0.0)
 
 
+def odd_derivative_if_constant(pred, target, y_mean, y_std):
+    return mse(pred, target) + 0.0 * jnp.mean(jnp.std(pred, 1))
+
+
 def odd_derivative_if_wrong(pred, target, y_mean, y_std):
     return mse(pred, target) + jnp.mean(zero_with_odd_derivative(pred - target))
 
@@ -65,6 +69,11 @@ def best_elsewhere(pred, target, y_mean, y_std):
     return mse(pred, target + 0.01 * y_std)
 
 
+def lower_nearby(pred, target, y_mean, y_std):
+    shrunk = 0.01 * jnp.mean(jnp.square(pred)) - 0.01 * jnp.mean(jnp.square(target))
+    return mse(pred, target) + shrunk
+
+
 def below_the_minimum(pred, target, y_mean, y_std):
     return -mse(pred, target)
 
@@ -74,10 +83,12 @@ LOSSES = [
     ("test_value_is_a_scalar", of_each_channel_on_device),
     ("test_value_is_finite", infinite_if_wrong),
     ("test_gradient_is_finite", odd_derivative_if_wrong),
+    ("test_gradient_is_finite", odd_derivative_if_constant),
     ("test_gradient_is_finite_at_a_perfect_prediction", root_mean_square),
     ("test_compiled_equals_eager", branches_on_a_value),
     ("test_order_of_the_batch_does_not_matter", first_row_counts_double),
     ("test_minimum_is_at_a_perfect_prediction", best_elsewhere),
+    ("test_minimum_is_at_a_perfect_prediction", lower_nearby),
     ("test_minimum_is_at_a_perfect_prediction", below_the_minimum),
 ]
 
@@ -94,8 +105,24 @@ def smoothness(pred, target, y_mean, y_std):
     return jnp.mean(jnp.square(jnp.diff(pred / y_std, axis=1)))
 
 
+def noisy(pred, target, y_mean, y_std, *, key):
+    return mse(pred * jax.random.bernoulli(key, 0.9, pred.shape), target)
+
+
 def penalty(pred, target, y_mean, y_std, *, batch, model, aux, key):
     return model * jnp.mean(aux["hidden"] ** 2) + jnp.mean(batch["u"] ** 2) + 0.0 * mse(pred, pred)
+
+
+def test_loss_that_is_no_number_where_it_is_perfect_is_found():
+    """Also where no minimum is declared."""
+
+    def loss(pred, target, y_mean, y_std):
+        return mse(pred, target) + jnp.where(jnp.all(pred == target), jnp.nan, 0.0)
+
+    facts = {"loss": loss, "minimum": None}
+    found = failures(type("Conformance", (LossConformance,), facts))
+    assert set(found) == {"test_value_is_finite"}
+    assert "for a perfect prediction, the value is nan" in found["test_value_is_finite"]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +133,7 @@ def penalty(pred, target, y_mean, y_std, *, batch, model, aux, key):
         {"loss": jax.jit(normalized_mse), "n_outputs": 1},
         {"loss": functools.partial(normalized_mse)},
         {"loss": smoothness, "minimum": None},
+        {"loss": noisy, "minimum": None},
         {"loss": penalty, "minimum": None, "model": 2.0, "aux": {"hidden": jnp.ones((3, 5))}},
     ],
 )
@@ -223,6 +251,23 @@ def cuts_and_changes_the_target(batch):
 
 cuts_and_changes_the_target.changes_shape = True
 
+
+def cuts_the_inputs_alone(batch):
+    return {**batch, "u": batch["u"][:, :8]}
+
+
+cuts_the_inputs_alone.changes_shape = True
+
+
+def works_on_the_host_in_place(batch):
+    u = batch["u"]
+    if isinstance(u, np.ndarray):
+        u *= 2.0
+    return cuts(batch)
+
+
+works_on_the_host_in_place.changes_shape = True
+
 TRANSFORMS = [
     ("test_arguments_are_known", asks_for_the_weather),
     ("test_equal_keys_give_equal_results", draws_from_elsewhere),
@@ -231,6 +276,8 @@ TRANSFORMS = [
     ("test_keys_are_kept", loses_the_scalars),
     ("test_dtypes_are_kept", lowers_the_precision),
     ("test_shapes_are_kept", cuts_in_secret),
+    ("test_shapes_are_kept", cuts_the_inputs_alone),
+    ("test_input_is_not_changed", works_on_the_host_in_place),
     ("test_targets_are_not_changed", changes_the_target),
     ("test_targets_are_not_changed", cuts_and_changes_the_target),
     ("test_compiled_equals_eager", reads_a_value),

@@ -20,6 +20,8 @@ SOURCES = {
     "ShorterOutput": "test_sequences_of_a_sample_are_equally_long",
     "OneChannelMoreAtTheEnd": "test_samples_have_equal_channels",
     "AddsNoise": "test_equal_indices_give_equal_samples",
+    "GivesItsOwnSamples": "test_equal_indices_give_equal_samples",
+    "WrapsItsBatch": "test_batches_are_stacked_samples",
     "HoldsALambda": "test_other_processes_read_the_same",
     "DependsOnTheProcess": "test_other_processes_read_the_same",
     "SortsItsBatch": "test_batches_are_stacked_samples",
@@ -34,6 +36,11 @@ STORES = {
     "FiltersWhatIsAsked": "test_part_equals_part_of_the_whole",
     "CutsTheRange": "test_ranges_outside_the_signal_are_refused",
     "RefusesWithoutTheFile": "test_ranges_outside_the_signal_are_refused",
+    "CutsTheRangeOfTheSecond": "test_ranges_outside_the_signal_are_refused",
+    "CountsNothingUnasked": "test_lengths_are_those_of_the_signals",
+    "WrapsItsWindows": "test_windows_are_parts_of_the_signals",
+    "RaisesWhatCannotBeSent": "test_other_processes_read_the_same",
+    "AttributesInTurn": "test_attributes_are_one_number_each",
     "ZerosForUnknown": "test_unknown_signal_is_refused",
     "RefusesWithoutTheName": "test_unknown_signal_is_refused",
     "GivesItsOwnMemory": "test_reading_again_gives_the_same",
@@ -67,7 +74,8 @@ def test_exactly_one_clause_finds_the_source(mutants, name, clause):
 def test_exactly_one_clause_finds_the_store(mutants, name, clause):
     """What is broken is told by the clause on it and by no other."""
     store = getattr(mutants, name)()
-    assert failed(StoreConformance, store=store, signals=("a", "b")) == {clause}
+    facts = {"signals": ("a", "b"), "attributes": ("mass",)}
+    assert failed(StoreConformance, store=store, **facts) == {clause}
 
 
 def test_sound_readers_keep_every_clause(mutants):

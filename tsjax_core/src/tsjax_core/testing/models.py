@@ -20,7 +20,14 @@ from tsjax_core.inference import predict
 from tsjax_core.protocols import AuxModel, FiniteMemory, ModelSpec
 from tsjax_core.signatures import MODEL_ARGUMENTS, declared
 from tsjax_core.testing.contract import Conformance, clause
-from tsjax_core.testing.probes import disturb, gradients, jacobian_paths, params_of, run
+from tsjax_core.testing.probes import (
+    disturb,
+    gradients,
+    jacobian_paths,
+    params_of,
+    run,
+    training_shape,
+)
 from tsjax_core.testing.samples import sample_batch, sample_signals
 from tsjax_core.training.saved import load_model, save_model
 from tsjax_core.types import Array, HostArray, NormStats, Signals
@@ -45,6 +52,7 @@ class ModelConformance(Conformance):
             predicts one step ahead.
         channels: Pairs (number of inputs, number of outputs) that the model works for. All clauses
             but one use the first.
+        dt: Sampling time of the signals in seconds, 0.1 unless set, None for one that is not known.
         target: `"y"`, or `"y_scalar"` for a model with one output per sequence.
     """
 
@@ -55,6 +63,7 @@ class ModelConformance(Conformance):
     reads: tuple[str, ...] = ("u",)
     init_window: int = 0
     channels: Sequence[tuple[int, int]] = ((2, 3), (1, 1), (3, 2))
+    dt: float | None = 0.1
     target: str = "y"
 
     steps: ClassVar[int] = 24
@@ -97,10 +106,13 @@ class ModelConformance(Conformance):
     @clause
     def test_output_shape(self) -> None:
         """The output is (batch, time, n_y), or (batch, n_y) where the targets are scalars."""
-        signals, got = self._signals(), self._outputs().shape
-        n_y = len(signals.names[self.target])
+        n_y = len(self._signals().names[self.target])
         expected = (3, self._time, n_y) if self.target == "y" else (3, n_y)
+        got = self._outputs().shape
         assert got == expected, f"the output has shape {got}, expected {expected}"
+        model, inputs = self._model(), self._inputs()
+        got = training_shape(model, inputs, self._options(model))
+        assert got == expected, f"in training, the output has shape {got}, expected {expected}"
 
     @clause
     def test_output_dtype(self) -> None:
@@ -110,10 +122,11 @@ class ModelConformance(Conformance):
 
     @clause
     def test_output_is_finite(self) -> None:
-        """Finite inputs give finite outputs."""
-        output = self._outputs()
-        bad = int((~jnp.isfinite(output)).sum())
-        assert not bad, f"{bad} of {output.size} output values are NaN or infinite"
+        """Finite inputs give finite outputs, inputs that rest at their mean among them."""
+        for what, inputs in (("", self._inputs()), (" at rest", self._inputs_at_rest())):
+            output = run(self._model(), inputs)
+            bad = int((~jnp.isfinite(output)).sum())
+            assert not bad, f"{bad} of {output.size} output values{what} are NaN or infinite"
 
     @clause
     def test_same_rngs_give_same_parameters(self) -> None:
@@ -167,11 +180,19 @@ class ModelConformance(Conformance):
     def test_batch_rows_are_independent(self) -> None:
         """The output of one sequence does not depend on the other sequences of the batch."""
         model, inputs, others = self._model(), self._inputs(), self._inputs(seed=1)
-        mixed = [x.at[0].set(other[0]) for x, other in zip(inputs, others, strict=True)]
-        error = self._error(run(model, inputs)[1:], run(model, mixed)[1:])
+        expected = run(model, inputs)
+        for row in range(3):
+            mixed = [x.at[row].set(other[row]) for x, other in zip(inputs, others, strict=True)]
+            rest = np.arange(3) != row
+            error = self._error(expected[rest], run(model, mixed)[rest])
+            assert error <= TOLERANCE, (
+                f"other values in row {row} of the batch change the outputs of other rows by "
+                f"{error:.2g} std; reduce over time or channels, never over the batch"
+            )
+        error = self._error(expected[:1], run(model, [x[:1] for x in inputs]))
         assert error <= TOLERANCE, (
-            f"other values in row 0 of the batch change the outputs of rows 1 and 2 by {error:.2g} "
-            "std; reduce over time or channels, never over the batch"
+            f"alone, the first row of the batch has another output, by {error:.2g} std; the number "
+            "of rows must not matter"
         )
 
     @clause
@@ -185,8 +206,17 @@ class ModelConformance(Conformance):
             assert len(ahead), "declared causal = False, and no later input reaches an output"
             return
         assert not len(ahead), (
-            f"the output at t = {ahead[0][0]} depends on u at t = {ahead[0][1]} (Jacobian); "
+            f"the output at t = {ahead[0][0]} depends on u at t = {ahead[0][1]} ; "
             "pad at the beginning only, or declare causal = False"
+        )
+        start, inputs, others = 64, *(self._inputs(time=256, seed=seed) for seed in (0, 1))
+        later = [_from(x, other, start) for x, other in zip(inputs, others, strict=True)]
+        model = self._model()
+        first, second = (run(model, given)[:, :start] for given in (inputs, later))
+        error = self._error(first, second)
+        assert "y" in self.reads or error <= TOLERANCE, (
+            f"other inputs from t = {start} on change outputs before by {error:.2g} std; look at "
+            "no later input, however far, or declare causal = False"
         )
 
     @clause
@@ -209,12 +239,20 @@ class ModelConformance(Conformance):
             return
         if "u" not in self.reads or self.target != "y":
             return
-        field = self.spec.receptive_field
-        paths = self._paths("u", time=field + 8)
+        field, time = self.spec.receptive_field, self.init_window + self.spec.receptive_field + 8
+        paths = self._paths("u", time=time)
         older = np.argwhere(np.tril(paths, -field))
         assert not len(older), (
             f"receptive_field is {field}, and the output at t = {older[0][0]} depends on u at "
             f"t = {older[0][1]}, {older[0][0] - older[0][1] + 1} samples with the present one"
+        )
+        model, inputs, others = self._model(), self._inputs(time=time), self._inputs(1, time=time)
+        earlier = [_from(x, other, 8) for x, other in zip(others, inputs, strict=True)]
+        last = 7 + field
+        error = self._error(run(model, inputs)[:, last:], run(model, earlier)[:, last:])
+        assert error <= TOLERANCE, (
+            f"receptive_field is {field}, and other inputs before that change an output by "
+            f"{error:.2g} std"
         )
 
     @clause
@@ -230,12 +268,15 @@ class ModelConformance(Conformance):
             assert value.shape[:1] == (3,), (
                 f"aux {name!r} has shape {value.shape} for a batch of 3; the batch comes first"
             )
+            assert jnp.isfinite(value).all(), f"aux {name!r} has values that are NaN or infinite"
 
     @clause
     def test_gradients_are_finite(self) -> None:
-        """In training mode, the gradient for every parameter is finite."""
-        bad = [name for name, g in self._gradients().items() if not np.isfinite(g).all()]
-        assert not bad, f"the gradients for {', '.join(bad)} are NaN or infinite"
+        """In training mode, the gradient for every parameter is finite, for inputs at rest too."""
+        for what, inputs in (("", self._inputs()), (" at rest", self._inputs_at_rest())):
+            found = self._gradients(inputs)
+            bad = [name for name, g in found.items() if not np.isfinite(g).all()]
+            assert not bad, f"the gradients{what} for {', '.join(bad)} are NaN or infinite"
 
     @clause
     def test_gradients_reach_every_parameter(self) -> None:
@@ -286,6 +327,10 @@ class ModelConformance(Conformance):
             assert output.ndim == self._outputs().ndim, (
                 f"with {n_u} inputs and {n_y} outputs, the output has {output.ndim} axes"
             )
+            # Values that are never finite are told by the clause on them.
+            assert jnp.isfinite(output).all() or not jnp.isfinite(self._outputs()).all(), (
+                f"with {n_u} inputs and {n_y} outputs, the output is NaN or infinite"
+            )
 
     @clause
     def test_units_of_the_data_scale_the_output(self) -> None:
@@ -304,7 +349,8 @@ class ModelConformance(Conformance):
         error = self._error(run(model, inputs), run(other, changed) / factors[self.target])
         assert error <= TOLERANCE, (
             f"the output in other units differs by {error:.2g} std; normalise inputs and outputs "
-            "with signals.stats inside the model"
+            "with signals.stats inside the model, or override the clause with the reason, such as "
+            "parameters that are in SI units"
         )
 
     @property
@@ -312,6 +358,9 @@ class ModelConformance(Conformance):
         return self.init_window + self.steps
 
     def _signals(self, n_u: int | None = None, n_y: int | None = None, *, seed: int = 0) -> Signals:
+        assert all(isinstance(pair, Sequence) and len(pair) == 2 for pair in self.channels), (
+            f"channels is {self.channels!r}; give pairs of numbers, such as ((1, 1), (2, 3))"
+        )
         first_u, first_y = self.channels[0]
         n_y = n_y or first_y
         return sample_signals(
@@ -319,6 +368,7 @@ class ModelConformance(Conformance):
             n_y if self.target == "y" else 0,
             n_u_scalar=2 if "u_scalar" in self.reads else 0,
             n_y_scalar=n_y if self.target == "y_scalar" else 0,
+            dt=self.dt,
             seed=seed,
         )
 
@@ -332,27 +382,39 @@ class ModelConformance(Conformance):
         return model
 
     def _inputs(
-        self, signals: Signals | None = None, *, seed: int = 0, time: int | None = None
+        self, seed: int = 0, *, time: int | None = None, signals: Signals | None = None
     ) -> list[Array]:
         batch = sample_batch(signals or self._signals(), time=time or self._time, seed=seed)
         return [batch[key] for key in self.reads]
 
+    def _inputs_at_rest(self) -> list[Array]:
+        stats = self._signals().stats
+        return [
+            jnp.broadcast_to(jnp.asarray(stats[key].mean), x.shape)
+            for key, x in zip(self.reads, self._inputs(), strict=True)
+        ]
+
     def _outputs(self, signals: Signals | None = None) -> Array:
-        y: Array = run(self._model(signals), self._inputs(signals))
+        y: Array = run(self._model(signals), self._inputs(signals=signals))
         return y
 
     def _error(self, first: Any, second: Any) -> float:
-        """Return the largest difference in standard deviations; NaN at one place is equal."""
-        std = self._signals().stats[self.target].std
-        a, b = (np.asarray(x, np.float64) / std for x in (first, second))
+        """Return the largest difference in standard deviations; NaN at one place is equal.
+
+        Relative to the largest output where that is more than one standard deviation from the
+        mean, because rounding grows with it.
+        """
+        stats = self._signals().stats[self.target]
+        a, b = ((np.asarray(x, np.float64) - stats.mean) / stats.std for x in (first, second))
         same = (np.isnan(a) & np.isnan(b)) | (a == b)
-        return float(np.max(np.where(same, 0.0, np.abs(a - b)), initial=0.0))
+        size = np.max(np.abs(a), initial=1.0, where=np.isfinite(a))
+        return float(np.max(np.where(same, 0.0, np.abs(a - b)), initial=0.0) / size)
 
     def _paths(self, key: str, time: int | None = None) -> HostArray:
         """Return whether the output at t depends on the input `key` at s, (t, s).
 
-        The Jacobian finds every differentiable path. Other values from the middle on find those
-        from later inputs that have no derivative.
+        The Jacobian finds every differentiable path. Other values from s on, for each s, find those
+        from present and later inputs that have no derivative.
         """
         model, inputs = self._model(), self._inputs(time=time)
         position = self.reads.index(key)
@@ -363,22 +425,31 @@ class ModelConformance(Conformance):
             y: Array = run(model, given)[0]
             return y
 
-        x = inputs[position][0]
-        paths = jacobian_paths(one_sequence, x)
-        half = len(x) // 2
-        changed = x.at[half:].set(inputs[position][1, half:])
+        paths = jacobian_paths(one_sequence, inputs[position][0])
+        expected, other = run(model, inputs), self._inputs(1, time=time)[position]
         std = self._signals().stats[self.target].std
-        before, after = (np.asarray(one_sequence(value)) / std for value in (x, changed))
-        moved = np.abs(before - after)[:half].max(axis=1) > TOLERANCE
-        paths[:half, half] |= moved
+        for s in range(paths.shape[1]):
+            changed = list(inputs)
+            changed[position] = _from(inputs[position], other, s)
+            difference = np.abs(np.asarray(run(model, changed) - expected))[:, : s + 1] / std
+            moved = difference.max(axis=(0, 2)) > TOLERANCE
+            paths[: len(moved), s] |= moved
         return paths
 
-    def _gradients(self) -> dict[str, HostArray]:
-        """Return the gradient of the mean squared output in training mode, by parameter."""
-        model, inputs = self._model(), self._inputs()
+    def _options(self, model: Any) -> dict[str, Array]:
+        """Return the keyword arguments that the model is given in training."""
         wants = declared(model, kind="model", offered=MODEL_ARGUMENTS, positional=self.reads)
-        options = dict.fromkeys(wants, jax.random.key(3))
-        return gradients(model, inputs, options, self._signals().stats[self.target].std)
+        return dict.fromkeys(wants, jax.random.key(3))
+
+    def _gradients(self, inputs: Sequence[Array] | None = None) -> dict[str, HostArray]:
+        """Return the gradient of the mean squared output in training mode, by parameter."""
+        model, std = self._model(), self._signals().stats[self.target].std
+        return gradients(model, inputs or self._inputs(), self._options(model), std)
+
+
+def _from(x: Array, other: Array, start: int) -> Array:
+    """Return `x` with the samples of `other` from `start` on; scalars stay."""
+    return x.at[:, start:].set(other[:, start:]) if x.ndim == 3 else x
 
 
 def _factors(n: int) -> HostArray:

@@ -15,7 +15,11 @@ from tsjax_core.types import HostArray
 
 def call_there(target: object, method: str, *arguments: Any) -> Any:
     """Return `target.method(*arguments)` as another process computes it from a copy of `target`."""
-    return _worker().submit(_call, pickle.dumps(target), method, arguments, sys.path).result()
+    result, error = (
+        _worker().submit(_call, pickle.dumps(target), method, arguments, sys.path).result()
+    )
+    assert error is None, f"in another process, {method} raises {error}"
+    return result
 
 
 @cache
@@ -25,10 +29,15 @@ def _worker() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
-def _call(pickled: bytes, method: str, arguments: Sequence[Any], path: Sequence[str]) -> Any:
+def _call(
+    pickled: bytes, method: str, arguments: Sequence[Any], path: Sequence[str]
+) -> tuple[Any, str | None]:
     # Unpickled only after the path is set, so that the modules of the object are found.
     sys.path[:] = path
-    return getattr(pickle.loads(pickled), method)(*arguments)  # noqa: S301 - our own pickle
+    try:
+        return getattr(pickle.loads(pickled), method)(*arguments), None  # noqa: S301 - our own
+    except Exception as error:  # noqa: BLE001 - as text, because not every exception can be sent
+        return None, f"{type(error).__name__}: {error}"
 
 
 def equal_values(first: Any, second: Any) -> bool:

@@ -28,6 +28,18 @@ def _run(graphdef: Any, state: Any, inputs: Sequence[Any], method: str) -> Any:
     return getattr(model, method)(*inputs)
 
 
+def training_shape(model: Any, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """Return the shape of the output in training mode; nothing is computed."""
+    graphdef, state = nnx.split(model)
+
+    def call(state: Any, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        merged: Any = nnx.merge(graphdef, state, copy=True)
+        merged.train()
+        return merged(*inputs, **options)
+
+    return jax.eval_shape(call, state, tuple(inputs), options).shape
+
+
 def gradients(
     model: Any, inputs: Sequence[Any], options: Mapping[str, Any], scale: HostArray
 ) -> dict[str, HostArray]:
@@ -60,7 +72,8 @@ def disturb(model: nnx.Module) -> None:
     rng = np.random.default_rng(7)
     params = nnx.state(model, nnx.Param)
     noisy = jax.tree.map(
-        lambda x: jnp.asarray(x + 0.05 * rng.standard_normal(x.shape), x.dtype), params
+        lambda x: jnp.asarray(x + 0.05 * rng.standard_normal(np.shape(x)), jnp.result_type(x)),
+        params,
     )
     nnx.update(model, noisy)
 
@@ -82,7 +95,15 @@ def named(state: Any) -> dict[str, HostArray]:
 def jacobian_paths(call: Any, x: Array) -> HostArray:
     """Return whether output t of `call` depends on input s, (t, s), by its Jacobian.
 
-    `call` maps (time, n_u) to (time, n_y). A value that is not finite counts as a path.
+    `call` maps (time, n_u) to (time, n_y).
     """
     jacobian = np.asarray(jax.jacrev(call)(x))
-    return np.asarray((jacobian != 0.0).any(axis=(1, 3)))
+    bad = np.argwhere(~np.isfinite(jacobian))
+    assert not len(bad), (
+        f"the derivative of the output at t = {bad[0][0]} for the input at t = {bad[0][2]} is NaN "
+        "or infinite, so that it does not tell on what the output depends; roots and divisions "
+        "want a safe argument"
+    )
+    # Less than rounding is no path: a convolution by FFT has such derivatives everywhere.
+    size = np.abs(jacobian)
+    return np.asarray((size > 1e-6 * size.max(initial=0.0)).any(axis=(1, 3)))

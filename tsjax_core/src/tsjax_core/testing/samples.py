@@ -9,9 +9,15 @@ from tsjax_core.types import Array, HostArray, NormStats, Signals
 
 
 def sample_signals(
-    n_u: int = 2, n_y: int = 3, *, n_u_scalar: int = 0, n_y_scalar: int = 0, seed: int = 0
+    n_u: int = 2,
+    n_y: int = 3,
+    *,
+    n_u_scalar: int = 0,
+    n_y_scalar: int = 0,
+    dt: float | None = 0.1,
+    seed: int = 0,
 ) -> Signals:
-    """Return signals with statistics that differ from channel to channel, sampled at 10 Hz."""
+    """Return signals with statistics that differ from channel to channel; `dt` is in seconds."""
     rng = np.random.default_rng(seed)
     numbers = {"u": n_u, "y": n_y, "u_scalar": n_u_scalar, "y_scalar": n_y_scalar}
     names = {key: tuple(f"{key}_{i}" for i in range(n)) for key, n in numbers.items()}
@@ -20,7 +26,7 @@ def sample_signals(
         for key, n in numbers.items()
         if n
     }
-    return Signals(names["u"], names["y"], stats, 0.1, names["u_scalar"], names["y_scalar"])
+    return Signals(names["u"], names["y"], stats, dt, names["u_scalar"], names["y_scalar"])
 
 
 def sample_batch(

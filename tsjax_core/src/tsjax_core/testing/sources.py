@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from tsjax_core.protocols import BatchedSource, ResidentSource, Source
@@ -87,9 +90,14 @@ class SourceConformance(Conformance):
 
     @clause
     def test_equal_indices_give_equal_samples(self) -> None:
-        """An index gives the same sample every time, in any order of reading."""
-        first = [self.source[index] for index in self._indices()]
-        again = [self.source[index] for index in reversed(self._indices())]
+        """An index gives the same sample every time, even if the caller changed the last one."""
+        got = [self.source[index] for index in self._indices()]
+        first = [{key: np.array(value) for key, value in sample.items()} for sample in got]
+        with _zeroed(got):
+            again = [
+                {key: np.array(value) for key, value in self.source[index].items()}
+                for index in reversed(self._indices())
+            ]
         for index, a, b in zip(self._indices(), first, reversed(again), strict=True):
             assert equal_values(a, b), (
                 f"sample {index} differs between two readings; augmentation is a batch transform"
@@ -115,6 +123,12 @@ class SourceConformance(Conformance):
         assert equal_values(stacked, dict(self.source.read_batch(indices))), (
             f"read_batch({indices}) differs from the samples one by one"
         )
+        for index in (-1, self.length):
+            try:
+                self.source.read_batch(np.array([0, index]))
+            except IndexError:
+                continue
+            raise AssertionError(f"read_batch reads index {index} of {self.length} samples")
 
     @clause
     def test_windows_are_parts_of_the_resident_signals(self) -> None:
@@ -136,6 +150,18 @@ class SourceConformance(Conformance):
     def _indices(self) -> list[int]:
         """Return at most 16 indices, the first and the last among them."""
         return sorted({int(i) for i in np.linspace(0, self.length - 1, min(self.length, 16))})
+
+
+@contextmanager
+def _zeroed(samples: list[Sample]) -> Iterator[None]:
+    """Set what can be written to zero for a while; the source may be that of all clauses."""
+    values = [value for sample in samples for value in sample.values() if value.flags.writeable]
+    kept = [np.array(value) for value in values]
+    for value in values:
+        value[...] = 0.0
+    yield
+    for value, before in zip(values, kept, strict=True):
+        value[...] = before
 
 
 def _stack(samples: list[Sample]) -> Sample:

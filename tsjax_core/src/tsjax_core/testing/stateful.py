@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from tsjax_core.protocols import StatefulModel
+from tsjax_core.protocols import FiniteMemory, StatefulModel
 from tsjax_core.testing.contract import clause
 from tsjax_core.testing.models import TOLERANCE, ModelConformance
 from tsjax_core.testing.probes import run
@@ -25,10 +25,11 @@ class StatefulModelConformance(ModelConformance):
     and the chunks of further keys; scalars are given to every chunk.
 
     Facts:
-        chunks: Lengths that the sequence is cut into, for the clause on chunks.
+        chunks: Lengths that the sequence is cut into for the clause on chunks, two or more; a
+            receptive field and an initial window are added to them.
     """
 
-    chunks: Sequence[int] = (1, 7, 8, 1, 7)
+    chunks: Sequence[int] = (1, 7, 1, 40, 3)
 
     @clause
     def test_state_has_a_row_for_each_sequence(self) -> None:
@@ -64,16 +65,22 @@ class StatefulModelConformance(ModelConformance):
     @clause
     def test_chunks_equal_the_whole(self) -> None:
         """Chunk by chunk, with the state carried, the outputs are those of the whole sequence."""
-        model, inputs = self._stateful(), self._inputs(time=sum(self.chunks))
+        lengths = list(self.chunks)
+        # Long enough for what the model remembers, and for a chunk after its initial window.
+        if isinstance(self.spec, FiniteMemory):
+            lengths.append(self.spec.receptive_field)
+        if self.init_window:
+            lengths += [self.init_window, lengths[1]]
+        model, inputs = self._stateful(), self._inputs(time=sum(lengths))
         whole = run(model, inputs)
         state, parts = model.initial_state(3), []
-        for stop, length in zip(np.cumsum(self.chunks), self.chunks, strict=True):
+        for stop, length in zip(np.cumsum(lengths), lengths, strict=True):
             chunk = [x[:, stop - length : stop] if x.ndim == 3 else x for x in inputs]
             y, state = _advance(model, chunk, state)
             parts.append(y)
         error = self._error(whole, np.concatenate(parts, axis=1))
         assert error <= TOLERANCE, (
-            f"in chunks of {', '.join(map(str, self.chunks))} samples, the outputs differ from the "
+            f"in chunks of {', '.join(map(str, lengths))} samples, the outputs differ from the "
             f"whole by {error:.2g} std"
         )
 

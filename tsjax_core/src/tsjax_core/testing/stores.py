@@ -43,6 +43,8 @@ class StoreConformance(Conformance):
     def test_lengths_are_those_of_the_signals(self) -> None:
         """`get_seq_len` gives the number of samples that `read_signals` reads."""
         for path in self.store.paths:
+            first = self.store.get_seq_len(path)
+            assert first > 0, f"get_seq_len without a signal gives {first!r} for {path}"
             for name in self.signals:
                 told, read = self.store.get_seq_len(path, name), len(self._read(path, [name]))
                 assert told == read, (
@@ -77,12 +79,12 @@ class StoreConformance(Conformance):
     @clause
     def test_ranges_outside_the_signal_are_refused(self) -> None:
         """A range that leaves the signal, or ends before it begins, raises a DataError."""
-        path = self.store.paths[0]
-        n = self.store.get_seq_len(path, self.signals[0])
-        for start, stop in ((0, n + 1), (-1, 2), (3, 2), (n + 1, n + 2)):
-            told = _refusal(self.store.read_signals, path, self.signals, start, stop)
-            assert told, f"samples {start} to {stop} of {n} are read; raise a WindowError"
-            assert str(path) in told, f"the error does not tell the file: {told}"
+        for path in self.store.paths:
+            n = self.store.get_seq_len(path, self.signals[0])
+            for start, stop in ((0, n + 1), (-1, 2), (3, 2), (n + 1, n + 2)):
+                told = _refusal(self.store.read_signals, path, self.signals, start, stop)
+                assert told, f"samples {start} to {stop} of {n} are read; raise a WindowError"
+                assert str(path) in told, f"the error does not tell the file: {told}"
 
     @clause
     def test_unknown_signal_is_refused(self) -> None:
@@ -132,6 +134,11 @@ class StoreConformance(Conformance):
             assert equal_values(windows, expected), (
                 f"windows of {size} samples at {starts} differ from the signals of {path}"
             )
+            for outside in (-1, len(whole) - size + 1):
+                told = _refusal(
+                    self.store.read_windows, path, self.signals, np.array([0, outside]), size
+                )
+                assert told, f"a window of {size} samples at {outside} of {len(whole)} is read"
 
     @clause
     def test_attributes_are_one_number_each(self) -> None:
@@ -144,6 +151,8 @@ class StoreConformance(Conformance):
                 f"read_attributes gives shape {values.shape} and {values.dtype} for "
                 f"{len(self.attributes)} names"
             )
+            again = self.store.read_attributes(path, self.attributes)
+            assert equal_values(values, again), f"the attributes of {path} differ between readings"
 
     @clause
     def test_sampling_time_is_positive(self) -> None:

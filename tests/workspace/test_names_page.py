@@ -55,6 +55,9 @@ PLUGINS = {
     "double": GOOD
     + "@hookimpl(specname='tsjax_models')\ndef more():\n    return {'level': Level}\n",
     "made": hook("{'level': Level()}", before=MODEL),
+    "module": hook(
+        "{'level': Level}", before="from flax import nnx\n\nclass Level(nnx.Module):\n    pass\n"
+    ),
     "melted": hook("{'level': Level}", before=MODEL.replace("frozen=True", "")),
     "lacks": hook("{'level': Level}", before=MODEL.replace('reads = ("u",)', "pass")),
     "string": hook("{'level': Level}", before=MODEL.replace('("u",)', '"u"')),

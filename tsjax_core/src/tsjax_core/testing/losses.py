@@ -77,7 +77,7 @@ class LossConformance(Conformance):
 
     @clause
     def test_order_of_the_batch_does_not_matter(self) -> None:
-        """With rows of the batch in another order the value is the same, unless it takes a `key`."""
+        """With its rows in another order, a batch has the same value, unless it takes a `key`."""
         if wanted(self._loss, {"key": None}):
             # It may draw numbers for each row.
             return

@@ -210,7 +210,9 @@ class ModelConformance(Conformance):
             "pad at the beginning only, or declare causal = False"
         )
         start, inputs, others = 64, *(self._inputs(time=256, seed=seed) for seed in (0, 1))
-        later = [_from(x, other, start) for x, other in zip(inputs, others, strict=True)]
+        later = [
+            _changed(x, other, slice(start, None)) for x, other in zip(inputs, others, strict=True)
+        ]
         model = self._model()
         first, second = (run(model, given)[:, :start] for given in (inputs, later))
         error = self._error(first, second)
@@ -247,7 +249,7 @@ class ModelConformance(Conformance):
             f"t = {older[0][1]}, {older[0][0] - older[0][1] + 1} samples with the present one"
         )
         model, inputs, others = self._model(), self._inputs(time=time), self._inputs(1, time=time)
-        earlier = [_from(x, other, 8) for x, other in zip(others, inputs, strict=True)]
+        earlier = [_changed(x, other, slice(8)) for x, other in zip(inputs, others, strict=True)]
         last = 7 + field
         error = self._error(run(model, inputs)[:, last:], run(model, earlier)[:, last:])
         assert error <= TOLERANCE, (
@@ -430,7 +432,7 @@ class ModelConformance(Conformance):
         std = self._signals().stats[self.target].std
         for s in range(paths.shape[1]):
             changed = list(inputs)
-            changed[position] = _from(inputs[position], other, s)
+            changed[position] = _changed(inputs[position], other, slice(s, None))
             difference = np.abs(np.asarray(run(model, changed) - expected))[:, : s + 1] / std
             moved = difference.max(axis=(0, 2)) > TOLERANCE
             paths[: len(moved), s] |= moved
@@ -447,9 +449,9 @@ class ModelConformance(Conformance):
         return gradients(model, inputs or self._inputs(), self._options(model), std)
 
 
-def _from(x: Array, other: Array, start: int) -> Array:
-    """Return `x` with the samples of `other` from `start` on; scalars stay."""
-    return x.at[:, start:].set(other[:, start:]) if x.ndim == 3 else x
+def _changed(x: Array, other: Array, times: slice) -> Array:
+    """Return `x` with the samples of `other` at `times`; scalars stay."""
+    return x.at[:, times].set(other[:, times]) if x.ndim == 3 else x
 
 
 def _factors(n: int) -> HostArray:

@@ -39,7 +39,7 @@ from tsjax_core.testing import (
 
 
 class TestRNN(StatefulModelConformance):
-    spec = RNN(hidden_size=5, num_layers=3, residual=True, normalization="layernorm")
+    spec = RNN(hidden_size=5, num_layers=2, residual=True, normalization="layernorm")
     causal = True
 
 

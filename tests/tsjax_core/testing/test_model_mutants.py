@@ -24,6 +24,9 @@ NUMBER = sum(
 )
 
 
+DECLARED = {"causal": True, "channels": ((2, 3), (1, 1))}
+
+
 @pytest.fixture
 def mutants(site):
     """Install the mutants as a plugin and return its module."""
@@ -36,7 +39,7 @@ def mutants(site):
 def conformance(spec, **facts) -> type[ModelConformance]:
     base = StatefulModelConformance if facts.pop("stateful", False) else ModelConformance
     options = {name: facts.pop(name) for name in ("size",) if name in facts}
-    return type("Conformance", (base,), {"spec": spec(**options), "causal": True, **facts})
+    return type("Conformance", (base,), {"spec": spec(**options), **DECLARED, **facts})
 
 
 def test_sound_model_keeps_every_clause(mutants):
@@ -44,6 +47,7 @@ def test_sound_model_keeps_every_clause(mutants):
     assert failures(conformance(mutants.Sound, stateful=True)) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(NUMBER))
 def test_exactly_one_clause_finds_the_mutant(mutants, number):
     """What is broken is told by the clause on it and by no other."""

@@ -206,7 +206,7 @@ class ModelConformance(Conformance):
             assert len(ahead), "declared causal = False, and no later input reaches an output"
             return
         assert not len(ahead), (
-            f"the output at t = {ahead[0][0]} depends on u at t = {ahead[0][1]} ; "
+            f"the output at t = {ahead[0][0]} depends on u at t = {ahead[0][1]}; "
             "pad at the beginning only, or declare causal = False"
         )
         start, inputs, others = 64, *(self._inputs(time=256, seed=seed) for seed in (0, 1))

@@ -17,7 +17,7 @@ from tsjax_core.types import Array
 
 _UNFOLDED_INPUTS = 24
 _UNFOLDED_OUTPUTS = 16
-_UNFOLDED_SIZE = 1 << 22
+_UNFOLDED_SIZE = 3 << 20
 
 
 def causal_conv(

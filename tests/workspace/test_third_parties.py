@@ -29,8 +29,7 @@ class Level:
     reads: ClassVar[tuple[str, ...]] = ("u",)
     gain: float = 1.0
 
-    def build(self, signals, *, rngs):
-        raise NotImplementedError
+    def build(self, signals, *, rngs): ...
 
 
 @hookimpl

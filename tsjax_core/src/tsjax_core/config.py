@@ -25,7 +25,10 @@ import jax
 import numpy as np
 
 from tsjax_core.errors import ConfigError
+from tsjax_core.hookspecs import Kind
+from tsjax_core.protocols import BatchTransform, LossTerm
 
+_COMPONENTS: Mapping[Any, Kind] = {LossTerm: "loss", BatchTransform: "transform"}
 _KIND = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _NOT_IN_FILES = "which cannot be given in a file"
 
@@ -88,6 +91,9 @@ def decode(
         hint = hints.get(key, Any)
         if isinstance(hint, str):
             raise _error(f"{key}: it is {hint}, {_NOT_IN_FILES}", where, key, file)
+        if (component := _component(hint)) is not None:
+            values[key] = _nested(component, hint, value, where, key, file)
+            continue
         try:
             values[key] = _CONVERTER.structure(value, hint)
         except Exception as error:
@@ -96,6 +102,36 @@ def decode(
             told = "; ".join(f"{path}: {message}" for message, _, path in placed)
             raise _error(told, where, key, file) from error
     return values
+
+
+def loss_options(target: Callable[..., Any]) -> list[str]:
+    """Return the names of the options of `target` that are losses themselves."""
+    return [name for name, hint in _hints(target).items() if _component(hint) == "loss"]
+
+
+def _component(hint: Any) -> Kind | None:
+    """Return the kind of component that a parameter of type `hint` takes, None if it takes none."""
+    if _is_union(hint) or _is_sequence(hint):
+        kinds = map(_component, typing.get_args(hint))
+        return next((kind for kind in kinds if kind is not None), None)
+    return next((kind for protocol, kind in _COMPONENTS.items() if hint is protocol), None)
+
+
+def _nested(kind: Kind, hint: Any, value: Any, where: str, key: str, file: Path | None) -> Any:
+    """Return the component or the list of components that `value` names."""
+    from tsjax_core.components import component_of
+
+    if value is None and _is_union(hint):
+        return None
+    if _is_sequence(hint):
+        if not isinstance(value, list | tuple):
+            raise _error(f"{key}: expected a list, got {value!r}", where, key, file)
+        each = (f"{key}[{i}]" for i in range(len(value)))
+        return tuple(
+            component_of(kind, v, where=where, key=k, file=file)
+            for k, v in zip(each, value, strict=True)
+        )
+    return component_of(kind, value, where=where, key=key, file=file)
 
 
 def _error(text: str, where: str, key: str, file: Path | None) -> ConfigError:
@@ -144,6 +180,8 @@ def _type_text(hint: Any) -> str:
         return "array"
     if hint is type(None):
         return "none"
+    if kind := next((kind for protocol, kind in _COMPONENTS.items() if hint is protocol), None):
+        return kind
     if hint in (str, Path):
         return "text" if hint is str else "path"
     if origin is not None and args:

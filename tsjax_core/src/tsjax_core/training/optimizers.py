@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from numbers import Real
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax.numpy as jnp
 import optax
 
 from tsjax_core.errors import ConfigError
+from tsjax_core.training.averaging import averaged_params
+from tsjax_core.training.updates import skip_nonfinite, skipped_steps
+from tsjax_core.training.wrapping import Optimizer, check_optimizer, with_extra_arguments
 from tsjax_core.types import Array
 
-Optimizer: TypeAlias = optax.GradientTransformation | Callable[..., optax.GradientTransformation]
-"""An optax transformation, or a function such as `optax.adam` that takes `learning_rate`."""
+__all__ = ["DEFAULT_LR", "Optimizer", "RateControlled", "averaged_params", "skipped_steps"]
 
 DEFAULT_LR = 3e-3
 
@@ -22,24 +23,19 @@ class RateControlled:
     """An optimizer whose learning rate is an argument of each update.
 
     The rate is data and not part of the compiled step, so that fits with other rates and
-    schedules reuse the step. A ready-made `optax.GradientTransformation` has its own rate.
+    schedules reuse the step. A ready-made `optax.GradientTransformation` has its own rate. None is
+    Adam that skips updates which are not finite.
     """
 
     def __init__(self, optimizer: Optimizer | None) -> None:
-        optimizer = optax.adam if optimizer is None else optimizer
+        optimizer = skip_nonfinite(optax.adam) if optimizer is None else optimizer
+        check_optimizer(optimizer)
         self.fixed = isinstance(optimizer, optax.GradientTransformation)
-        if isinstance(optimizer, optax.GradientTransformation):
-            self._transform = optimizer
-        else:
-            try:
-                self._transform = optax.inject_hyperparams(optimizer)(learning_rate=DEFAULT_LR)
-            except TypeError as error:
-                raise ConfigError(
-                    f"optimizer {optimizer!r} does not take learning_rate alone: {error}. Give a "
-                    "function of learning_rate such as optax.adam, or a ready optax "
-                    "transformation such as optax.chain(optax.clip(1.0), optax.adam(1e-3)).",
-                    key="optimizer",
-                ) from error
+        self._transform = with_extra_arguments(
+            optimizer
+            if isinstance(optimizer, optax.GradientTransformation)
+            else optax.inject_hyperparams(optimizer)(learning_rate=DEFAULT_LR)
+        )
 
     def check_rate(self, lr: float | None) -> float:
         """Return the learning rate to use.
@@ -63,10 +59,15 @@ class RateControlled:
         """Return the optimizer's state before the first update."""
         return self._transform.init(params)
 
-    def update(self, gradients: Any, state: Any, params: Any, lr: Array) -> tuple[Any, Any]:
-        """Return the updated parameters and state."""
+    def update(
+        self, gradients: Any, state: Any, params: Any, lr: Array, loss: Array | None = None
+    ) -> tuple[Any, Any]:
+        """Return the updated parameters and state.
+
+        `loss` is given to optax as `value`, for the transformations that look at it.
+        """
         if not self.fixed:
             rate = jnp.asarray(lr, state.hyperparams["learning_rate"].dtype)
             state = state._replace(hyperparams={**state.hyperparams, "learning_rate": rate})
-        updates, state = self._transform.update(gradients, state, params)
+        updates, state = self._transform.update(gradients, state, params, value=loss)
         return optax.apply_updates(params, updates), state

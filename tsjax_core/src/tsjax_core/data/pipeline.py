@@ -71,6 +71,8 @@ def create_grain_dls(
         dt: Sampling time in seconds of files that do not tell it.
         preload: Keep HDF5 signals in memory once they are read.
         allow_nan: Accept samples that are NaN or infinite, and leave them out of the statistics.
+            Losses and metrics of core leave out targets that are NaN, each channel by itself; NaN
+            in inputs reaches the model.
         resident: Keep the training signals on the device; if not given, where they take less
             than 1 GiB.
         delimiter: Character between the cells of CSV files.

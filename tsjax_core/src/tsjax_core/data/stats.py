@@ -73,7 +73,8 @@ def require_finite(scans: Iterable[ChannelStats]) -> None:
         path, signal = next(iter(bad))
         raise NonFiniteError(
             f"samples are NaN or infinite: {listing(places)}. Correct or cut them. With allow_nan "
-            "they are accepted, for a loss of your own that leaves them out.",
+            "they are accepted: the losses and metrics of core leave out targets that are NaN; "
+            "NaN in inputs and infinite values are yours to treat.",
             path=path,
             signal=signal,
         )

@@ -4,6 +4,10 @@ All take `pred` and `target` as (batch, time, n_y), or (batch, n_y) for scalar t
 outputs' physical units, and the mean and standard deviation of the training targets, (n_y,). All
 return a scalar. Reductions run over batch and time together, so that a metric of a whole split is
 that of one long record; figures that are relative to a channel are averaged over the channels.
+
+A target that is NaN was not measured and is left out, each channel by itself. Without any
+measurement the value is NaN in host memory; on the device all gradients are 0, and the value is
+that of a perfect prediction.
 """
 
 from __future__ import annotations
@@ -11,9 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import jax.numpy as jnp
-import numpy as np
-
+from tsjax_core.losses.measured import (
+    Compared,
+    channel_means,
+    compare,
+    mean_of_channels,
+    mean_over,
+    root,
+)
 from tsjax_core.types import AnyArray, Array
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,28 +34,13 @@ def channelwise(metric: F) -> F:
     return metric
 
 
-def _prepared(pred: AnyArray, target: AnyArray) -> tuple[Any, Any, Any]:
-    """Return the library to compute with, and both arrays.
-
-    In host memory that is NumPy in float64: jax would compile anew for the length of every record,
-    and float32 loses digits when a long one is summed.
-    """
-    if isinstance(pred, np.ndarray) and isinstance(target, np.ndarray):
-        return np, pred.astype(np.float64), target.astype(np.float64)
-    return jnp, pred, target
-
-
-def _over_samples(x: AnyArray) -> tuple[int, ...]:
-    return tuple(range(x.ndim - 1))
-
-
 @channelwise
 def mse(
     pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
 ) -> Array:
     """Mean squared error, in the squared unit of the outputs."""
-    xp, p, t = _prepared(pred, target)
-    mean: Array = xp.mean(xp.square(p - t))
+    both = compare(pred, target)
+    mean: Array = mean_over(both, both.xp.square(both.error))
     return mean
 
 
@@ -55,22 +49,24 @@ def mae(
     pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
 ) -> Array:
     """Mean absolute error, in the unit of the outputs."""
-    xp, p, t = _prepared(pred, target)
-    mean: Array = xp.mean(xp.abs(p - t))
+    both = compare(pred, target)
+    mean: Array = mean_over(both, both.xp.abs(both.error))
     return mean
 
 
+@channelwise
 def normalized_mse(pred: AnyArray, target: AnyArray, y_mean: AnyArray, y_std: AnyArray) -> Array:
     """Mean squared error of the outputs in units of their training standard deviation."""
-    xp, p, t = _prepared(pred, target)
-    mean: Array = xp.mean(xp.square((p - t) / y_std))
+    both = compare(pred, target)
+    mean: Array = mean_over(both, both.xp.square(both.error / y_std))
     return mean
 
 
+@channelwise
 def normalized_mae(pred: AnyArray, target: AnyArray, y_mean: AnyArray, y_std: AnyArray) -> Array:
     """Mean absolute error of the outputs in units of their training standard deviation."""
-    xp, p, t = _prepared(pred, target)
-    mean: Array = xp.mean(xp.abs((p - t) / y_std))
+    both = compare(pred, target)
+    mean: Array = mean_over(both, both.xp.abs(both.error / y_std))
     return mean
 
 
@@ -79,9 +75,9 @@ def rmse(
     pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
 ) -> Array:
     """Root mean squared error over all samples and channels, in the unit of the outputs."""
-    xp, p, t = _prepared(pred, target)
-    root: Array = xp.sqrt(xp.mean(xp.square(p - t)))
-    return root
+    both = compare(pred, target)
+    value: Array = root(both.xp, mean_over(both, both.xp.square(both.error)))
+    return value
 
 
 @channelwise
@@ -93,11 +89,10 @@ def nrmse(
     0 is a perfect simulation, 1 is no better than the mean of the measured output. It is infinite
     for a channel that is constant in `target`.
     """
-    xp, p, t = _prepared(pred, target)
-    axes = _over_samples(target)
-    error = xp.sqrt(xp.mean(xp.square(p - t), axes))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean: Array = xp.mean(error / xp.std(t, axes))
+    both = compare(pred, target)
+    error = root(both.xp, channel_means(both, both.xp.square(both.error)))
+    spread = root(both.xp, _variances(both, both.target))
+    mean: Array = mean_of_channels(both, error, spread)
     return mean
 
 
@@ -118,9 +113,12 @@ def vaf(
     The mean over the channels. It does not see a constant offset. Source: Verhaegen and Verdult,
     Filtering and System Identification (2007).
     """
-    xp, p, t = _prepared(pred, target)
-    axes = _over_samples(target)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = xp.var(t - p, axes) / xp.var(t, axes)
-        mean: Array = xp.mean(100.0 * (1.0 - ratio))
-    return mean
+    both = compare(pred, target)
+    share = mean_of_channels(both, _variances(both, both.error), _variances(both, both.target))
+    value: Array = 100.0 * (1.0 - share)
+    return value
+
+
+def _variances(both: Compared, values: AnyArray) -> Any:
+    """Return the variance of each channel over its measured samples, (n_y,)."""
+    return channel_means(both, both.xp.square(values - channel_means(both, values)))

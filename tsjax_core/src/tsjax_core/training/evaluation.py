@@ -12,7 +12,7 @@ from tsjax_core.data.store import Split
 from tsjax_core.losses.compose import NamedTerm
 from tsjax_core.protocols import BatchedSource, Source
 from tsjax_core.signatures import name_of
-from tsjax_core.types import Array, HostArray, Sample
+from tsjax_core.types import AnyArray, Array, HostArray, Sample
 
 _MOST_SAMPLES = 1 << 18
 """Time steps in a batch of whole records, so that long records do not fill the memory."""
@@ -72,20 +72,25 @@ def compute_loss(
     pairs: Sequence[tuple[HostArray, HostArray]],
     y_stats: tuple[HostArray, HostArray],
 ) -> float:
-    """Return the sum of the terms, averaged over sequences of unequal length by their samples.
+    """Return the sum of the terms, averaged over sequences of unequal length.
 
-    Equally long sequences are given to the terms as one batch, so that the loss of a split of
-    windows is computed once on the whole split.
+    Each length counts by its measured elements, so that a loss that is a mean over them is that of
+    the whole split; targets that are NaN were not measured. Equally long sequences are given to
+    the terms as one batch, so that the loss of a split of windows is computed once.
     """
     by_shape = sorted(pairs, key=lambda pair: pair[0].shape[1:])
     total = weight = 0.0
     for _, group in groupby(by_shape, key=lambda pair: pair[0].shape[1:]):
         pred, target = (np.concatenate(arrays) for arrays in zip(*group, strict=True))
-        samples = pred.size // pred.shape[-1]
-        for term in terms:
-            total += samples * float(term(pred, target, *y_stats, {}))
-        weight += samples
-    return total / weight
+        if measured := count_measured(target):
+            total += sum(measured * float(term(pred, target, *y_stats, {})) for term in terms)
+            weight += measured
+    return total / weight if weight else float("nan")
+
+
+def count_measured(target: AnyArray) -> int:
+    """Return how many elements of `target` are not NaN."""
+    return int(np.count_nonzero(~np.isnan(target)))
 
 
 def padded_length(length: int) -> int:

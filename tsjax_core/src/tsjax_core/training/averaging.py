@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from tsjax_core.errors import ConfigError
-from tsjax_core.training.wrapping import Optimizer, wrapped
+from tsjax_core.training.wrapping import Optimizer, is_number, wrapped
 from tsjax_core.types import Array
 
 
@@ -34,8 +33,7 @@ def average_weights(optimizer: Optimizer, decay: float = 0.999) -> Optimizer:
     Raises:
         ConfigError: `decay` is not between 0 and 1, or `optimizer` is no optimizer.
     """
-    given: Any = decay
-    if not isinstance(given, Real) or not 0.0 < float(given) < 1.0:
+    if not is_number(decay) or not 0.0 < decay < 1.0:
         raise ConfigError(
             f"decay = {decay!r}; give a number between 0 and 1, such as 0.999.", key="decay"
         )

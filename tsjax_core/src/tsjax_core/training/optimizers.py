@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
@@ -10,7 +11,7 @@ import optax
 
 from tsjax_core.errors import ConfigError
 from tsjax_core.training.averaging import averaged_params
-from tsjax_core.training.updates import skip_nonfinite, skipped_steps
+from tsjax_core.training.updates import apply_updates, skip_nonfinite, skipped_steps
 from tsjax_core.training.wrapping import Optimizer, check_optimizer, with_extra_arguments
 from tsjax_core.types import Array
 
@@ -34,7 +35,7 @@ class RateControlled:
         self._transform = with_extra_arguments(
             optimizer
             if isinstance(optimizer, optax.GradientTransformation)
-            else optax.inject_hyperparams(optimizer)(learning_rate=DEFAULT_LR)
+            else _with_rate_in_state(optimizer)
         )
 
     def check_rate(self, lr: float | None) -> float:
@@ -70,4 +71,15 @@ class RateControlled:
             rate = jnp.asarray(lr, state.hyperparams["learning_rate"].dtype)
             state = state._replace(hyperparams={**state.hyperparams, "learning_rate": rate})
         updates, state = self._transform.update(gradients, state, params, value=loss)
-        return optax.apply_updates(params, updates), state
+        return apply_updates(params, updates), state
+
+
+def _with_rate_in_state(
+    optimizer: Callable[..., optax.GradientTransformation],
+) -> optax.GradientTransformation:
+    # Given the function itself, optax would make arrays of all its options, and 1 - 0.999 in single
+    # precision is wrong in the fifth digit.
+    def at_rate(learning_rate: Any) -> optax.GradientTransformation:
+        return optimizer(learning_rate=learning_rate)
+
+    return optax.inject_hyperparams(at_rate)(learning_rate=DEFAULT_LR)

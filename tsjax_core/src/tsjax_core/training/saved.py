@@ -23,6 +23,7 @@ from tsjax_core.directories import replaced_directory
 from tsjax_core.errors import ConfigError, SavedModelError, UnknownNamespaceError
 from tsjax_core.protocols import ModelSpec
 from tsjax_core.registry import get_model, installed, qualified_name
+from tsjax_core.training.naming import parameter_name
 from tsjax_core.types import NormStats, Signals
 
 FORMAT = 1
@@ -167,7 +168,7 @@ def _is_saved_model(path: Path) -> bool:
 def _named_arrays(tree: Any) -> tuple[list[str], list[Any], Any]:
     """Return names such as `layers.0.w_in`, the arrays, and the structure to build them into."""
     leaves, structure = jax.tree.flatten_with_path(tree)
-    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    names = [parameter_name(path) for path, _ in leaves]
     return names, [leaf for _, leaf in leaves], structure
 
 

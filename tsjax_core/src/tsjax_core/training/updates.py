@@ -8,7 +8,7 @@ returns one of the same kind. The outer one acts first on the gradient: in
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,6 @@ from tsjax_core.training.wrapping import Optimizer, check_positive, wrapped
 from tsjax_core.types import Array
 
 _Condition: TypeAlias = Callable[[Any, Mapping[str, Any]], Array]
-_Tree = TypeVar("_Tree")
 
 
 class SkipState(NamedTuple):
@@ -130,13 +129,13 @@ def skipped_steps(opt_state: Any) -> Array:
     return total
 
 
-def unchanged(updates: _Tree) -> _Tree:
-    """Return updates that leave the parameters to which they are added as they are.
+def apply_updates(params: Any, updates: Any) -> Any:
+    """Return the sums of parameters and updates; where the update is 0, the parameter's own bits.
 
-    They are -0.0: the sum of -0.0 and 0.0 is 0.0, so that 0.0 would change parameters of -0.0.
+    A sum would turn -0.0 into 0.0, and flush subnormal numbers to 0 on some devices.
     """
-    zeros: _Tree = jax.tree.map(lambda x: -jnp.zeros_like(x), updates)
-    return zeros
+    sums = optax.apply_updates(params, updates)
+    return jax.tree.map(lambda p, u, s: jnp.where(u == 0, p, s), params, updates, sums)
 
 
 def _skipping(
@@ -150,7 +149,7 @@ def _skipping(
         new, inner_state = inner.update(updates, state.inner_state, params, **extra)
         new, inner_state = jax.tree.map(
             lambda kept, changed: jnp.where(bad, kept, changed),
-            (unchanged(new), state.inner_state),
+            (optax.tree.zeros_like(new), state.inner_state),
             (new, inner_state),
         )
         return new, SkipState(state.skipped + bad.astype(jnp.int32), inner_state)

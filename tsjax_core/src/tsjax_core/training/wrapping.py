@@ -68,10 +68,14 @@ def wrapped(
     return build
 
 
+def is_number(value: Any) -> bool:
+    """Tell whether `value` is a real number, which a truth value is not."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def check_positive(value: Any, key: str) -> float:
     """Return `value` as a number, or raise ConfigError unless it is positive and finite."""
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not 0.0 < float(value) < math.inf:
+    if not is_number(value) or not 0.0 < float(value) < math.inf:
         raise ConfigError(f"{key} = {value!r}; give a positive number.", key=key)
     return float(value)
 

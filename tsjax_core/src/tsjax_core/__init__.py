@@ -35,10 +35,21 @@ from tsjax_core.registry import (
     installed,
     resolve,
 )
+from tsjax_core.training.averaging import average_weights
+from tsjax_core.training.checkpoint import Checkpoints
 from tsjax_core.training.factory import GRULearner, LSTMLearner, RNNLearner, make_learner
+from tsjax_core.training.groups import parameter_groups
 from tsjax_core.training.learner import Learner
 from tsjax_core.training.progress import EpochResult
 from tsjax_core.training.saved import load_model
+from tsjax_core.training.schedules import constant, flat_cos, one_cycle, warmup_cosine
+from tsjax_core.training.stopping import EarlyStopping
+from tsjax_core.training.updates import (
+    clip_gradients,
+    clip_weights,
+    skip_large,
+    skip_nonfinite,
+)
 from tsjax_core.types import Buffer, NormStats, Signals
 from tsjax_core.viz import plot_batch, plot_history, plot_results
 
@@ -50,6 +61,8 @@ __all__ = [
     "RNN",
     "Buffer",
     "CSVStore",
+    "Checkpoints",
+    "EarlyStopping",
     "EpochResult",
     "FullSequenceSource",
     "GRULearner",
@@ -64,10 +77,15 @@ __all__ = [
     "Signals",
     "TsjaxError",
     "WindowedSource",
+    "average_weights",
+    "clip_gradients",
+    "clip_weights",
     "compose_losses",
     "compute_norm_stats",
+    "constant",
     "create_grain_dls",
     "fit_percent",
+    "flat_cos",
     "get_loss",
     "get_metric",
     "get_model",
@@ -84,11 +102,16 @@ __all__ = [
     "normalized_mae",
     "normalized_mse",
     "nrmse",
+    "one_cycle",
+    "parameter_groups",
     "plot_batch",
     "plot_history",
     "plot_results",
     "predict",
     "resolve",
     "rmse",
+    "skip_large",
+    "skip_nonfinite",
     "vaf",
+    "warmup_cosine",
 ]

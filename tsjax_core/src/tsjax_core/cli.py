@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -23,6 +23,10 @@ from tsjax_core.config import Option
 from tsjax_core.data.store import Split
 from tsjax_core.errors import BrokenPluginError, TsjaxError, UnknownNameError
 from tsjax_core.hookspecs import KINDS, Kind
+
+if TYPE_CHECKING:
+    from tsjax_core.experiment import Experiment
+    from tsjax_core.run import RunResult
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -229,15 +233,46 @@ def train(
     _keep_compiled_programs()
     from tsjax_core.directories import free_directory
     from tsjax_core.experiment import load_experiment
-    from tsjax_core.report import score_rows, score_table
     from tsjax_core.run import train
 
     loaded = load_experiment(experiment, changes or [])
     console = _console()
-    result = train(loaded, out or free_directory(Path("runs") / experiment.stem), console)
-    if result.ended != "finished":
+    out = out or free_directory(Path("runs") / experiment.stem)
+    _tell(train(loaded, out, console), loaded, console)
+
+
+@app.command()
+def resume(
+    run: RunPath,
+    epoch: Annotated[
+        int | None,
+        typer.Option(help="Go on after this epoch, counted from 1.", show_default="the last one"),
+    ] = None,
+) -> None:
+    """Go on with a training that was interrupted, to the numbers that it would have had."""
+    _keep_compiled_programs()
+    from tsjax_core.experiment import load_experiment
+    from tsjax_core.run import EXPERIMENT, resume
+
+    console = _console()
+    result = resume(run, console, epoch)
+    _tell(result, load_experiment(run / EXPERIMENT), console)
+
+
+def _tell(result: RunResult, experiment: Experiment, console: Console) -> None:
+    """Print what a training ended with; exit with 1 where it ended for a bad reason."""
+    from tsjax_core.report import score_rows, score_table
+    from tsjax_core.run import STOPPED
+
+    options = experiment.train
+    if result.ended == STOPPED:
+        last = len(result.learner.history)
+        console.print(
+            f"stopped after epoch {last}: no better {options.monitor} for {options.patience} epochs"
+        )
+    elif result.ended != "finished":
         console.print(f"training {result.ended}")
-    why = "best validation loss" if loaded.train.keep == "best" else "last"
+    why = f"best {options.monitor}" if options.keep == "best" else "last"
     console.print(f"kept the model of epoch {result.kept.epoch + 1} ({why})")
     console.print(score_table("test", score_rows(result.evaluation)))
     console.print(f"run: {result.path}")
@@ -245,7 +280,7 @@ def train(
         console.print(f"figure: {figure}")
     if not result.figures:
         console.print('no figures: install matplotlib with pip install "tsjax-core[viz]"')
-    if result.ended != "finished":
+    if result.ended not in ("finished", STOPPED):
         raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Directories that appear whole or not at all, under names that are free."""
+"""Directories that appear whole or not at all, under names that are free, for one process."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tsjax_core.errors import RunDirectoryError
+
 
 def free_directory(path: Path) -> Path:
     """Return `path`, or the first of `path-2`, `path-3`, ... that does not exist."""
@@ -16,6 +18,35 @@ def free_directory(path: Path) -> Path:
     while candidate.exists():
         candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
     return candidate
+
+
+@contextmanager
+def held_directory(path: Path) -> Iterator[None]:
+    """Keep the directory `path` for this process; the hold ends with the process at the latest.
+
+    Where the system has no such locks, it is not kept from others.
+
+    Raises:
+        RunDirectoryError: Another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunDirectoryError(
+                f"{path} is being written by another process that trains; wait for it, or "
+                "choose another directory.",
+                path=path,
+            ) from error
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

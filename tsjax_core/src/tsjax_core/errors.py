@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from tsjax_core.training.progress import EpochResult
 
 
 class TsjaxError(Exception):
@@ -75,6 +78,29 @@ class SignatureError(TsjaxError):
 
 class TrainingError(TsjaxError):
     """A training ended without a model that is worth keeping."""
+
+
+class DivergenceError(TrainingError):
+    """A training diverged: `what` says when and how, `advice` what to try.
+
+    `result` is the epoch in which it did; the model has the parameters of the epoch before.
+    """
+
+    def __init__(self, what: str, *, advice: str, result: EpochResult):
+        super().__init__(
+            f"training {what}. The model has the parameters of the epoch before. {advice}"
+        )
+        self.what = what
+        self.advice = advice
+        self.result = result
+
+
+class CheckpointError(TsjaxError):
+    """A checkpoint cannot be written, read, or used. `path` is its directory."""
+
+    def __init__(self, message: str, *, path: Path):
+        super().__init__(message)
+        self.path = path
 
 
 class ModelError(TsjaxError):

@@ -10,14 +10,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import optax
+
+from tsjax_core.components import (
+    found,
+    label_of,
+    loss_of,
+    made,
+    place,
+    placed,
+    resolved,
+    transform_of,
+)
 from tsjax_core.config import decode
 from tsjax_core.data.pipeline import GrainPipeline, create_grain_dls
-from tsjax_core.errors import ConfigError, PluginError
+from tsjax_core.errors import ConfigError
 from tsjax_core.losses.compose import compose_losses
 from tsjax_core.losses.regression import normalized_mae
-from tsjax_core.registry import get_loss, get_metric, get_model, get_transform
-from tsjax_core.signatures import is_loss_term, name_of
+from tsjax_core.training.averaging import average_weights
 from tsjax_core.training.learner import Learner
+from tsjax_core.training.optimizers import Optimizer
+from tsjax_core.training.stopping import EarlyStopping
+from tsjax_core.training.updates import clip_gradients, skip_large, skip_nonfinite
 from tsjax_core.types import Array
 
 SECTIONS = ("data", "model", "loss", "transform", "train")
@@ -28,23 +42,43 @@ class TrainOptions:
     """The `[train]` table.
 
     Args:
-        epochs: Passes over the training windows.
+        epochs: Passes over the training windows, or epochs of n_batches where [data] has it.
         lr: Learning rate at its highest.
         schedule: How the learning rate changes over the fit.
         seed: Decides the initial parameters, the order of the data and all random draws.
         n_skip: Samples at the start of every sequence that count in no loss and no metric. By
             default the receptive field of the model where it has one, else 0.
         metrics: Names of metrics, computed on the whole validation split after every epoch.
-        keep: Whether the saved model is that of the best validation loss or of the last epoch.
+        clip_norm: Gradients whose global norm is above it are scaled down to it.
+        skip_norm: Updates whose gradient has a global norm above it, before clipping, are left
+            out. Those that are not finite always are.
+        average: Decay of the moving average of the weights that is evaluated and saved, such as
+            0.999; without it, these are the weights of the last step.
+        keep: Whether the saved model is that of the best epoch or of the last.
+        monitor: What makes an epoch the best: valid_loss, train_loss, or the name of a metric
+            or loss term, such as fit_percent.
+        mode: Whether less (min) or more (max) of the monitored value is better.
+        patience: Epochs without improvement after which the training ends; without it, it goes
+            on to its last epoch.
+        min_delta: What an improvement of the monitored value is more than.
+        checkpoints: How many of the last epochs keep their checkpoint, besides the best.
     """
 
     epochs: int = 20
     lr: float = 3e-3
-    schedule: Literal["constant", "flat_cos"] = "flat_cos"
+    schedule: Literal["constant", "flat_cos", "one_cycle", "warmup_cosine"] = "flat_cos"
     seed: int = 0
     n_skip: int | None = None
     metrics: Sequence[str] = ("core/rmse", "core/fit_percent")
+    clip_norm: float | None = None
+    skip_norm: float | None = None
+    average: float | None = None
     keep: Literal["best", "last"] = "best"
+    monitor: str = "valid_loss"
+    mode: Literal["min", "max"] = "min"
+    patience: int | None = None
+    min_delta: float = 0.0
+    checkpoints: int = 1
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -53,6 +87,26 @@ class TrainOptions:
             raise ConfigError(f"seed = {self.seed}; give 0 or more.", key="seed")
         if not 0.0 < self.lr < float("inf"):
             raise ConfigError(f"lr = {self.lr} is not a positive number.", key="lr")
+        # Whoever uses these values checks them, and a wrong one is told before the data are read.
+        self.optimizer()
+        EarlyStopping(1, self.min_delta, self.monitor, self.mode)
+        for key in ("patience", "checkpoints"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ConfigError(
+                    f"{key} = {value}; give a whole number of epochs, at least 1.", key=key
+                )
+
+    def optimizer(self) -> Optimizer:
+        """Return Adam with the clipping, skipping and averaging that is asked for."""
+        optimizer: Optimizer = optax.adam
+        if self.clip_norm is not None:
+            optimizer = clip_gradients(optimizer, self.clip_norm)
+        if self.skip_norm is not None:
+            optimizer = skip_large(optimizer, self.skip_norm)
+        if self.average is not None:
+            optimizer = average_weights(optimizer, self.average)
+        return skip_nonfinite(optimizer)
 
 
 @dataclass(frozen=True)
@@ -73,12 +127,11 @@ class Experiment:
             ConfigError: A table, an option or the name of a component is wrong.
             DataError: The measured data cannot be used.
         """
-        spec_class, options = self._component(get_model, self.model, "model")
-        spec = self._make(spec_class, options, "model")
+        spec_class, options = found("model", self.model, where="model", file=self.file)
+        spec = made(spec_class, options, where="model", file=self.file)
         loss = self._loss()
         transforms = [
-            self._make(*self._component(get_transform, table, "transform"), "transform")
-            for table in self.transform
+            transform_of(table, where="transform", file=self.file) for table in self.transform
         ]
         if len(transforms) > 1:
             raise ConfigError(
@@ -87,7 +140,10 @@ class Experiment:
                 key="transform",
                 file=self.file,
             )
-        metrics = [self._resolved(get_metric, name, "train.metrics") for name in self.train.metrics]
+        metrics = [
+            resolved("metric", name, where="train", key="metrics", file=self.file)
+            for name in self.train.metrics
+        ]
         pipeline = self.pipeline()
         try:
             return Learner(
@@ -95,12 +151,13 @@ class Experiment:
                 pipeline,
                 loss,
                 metrics,
+                self.train.optimizer(),
                 batch_transform=transforms[0] if transforms else None,
                 n_skip=self.train.n_skip,
                 seed=self.train.seed,
             )
         except ConfigError as error:
-            raise _placed(error, "train", self.file) from error
+            raise placed(error, "train", self.file) from error
 
     def pipeline(self) -> GrainPipeline:
         """Return the data of this experiment."""
@@ -108,7 +165,7 @@ class Experiment:
         try:
             return create_grain_dls(**options)
         except ConfigError as error:
-            raise _placed(error, "data", self.file) from error
+            raise placed(error, "data", self.file) from error
 
     def to_tables(self) -> dict[str, Any]:
         """Return the experiment as TOML tables that describe it completely."""
@@ -129,53 +186,17 @@ class Experiment:
             weight = options.pop("weight", 1.0)
             if isinstance(weight, bool) or not isinstance(weight, int | float):
                 raise self._error(f"weight: expected a number, got {weight!r}", "loss")
-            found, options = self._component(get_loss, options, "loss")
-            if not is_loss_term(found):
-                found = self._make(found, options, "loss")
-            elif options:
-                raise self._error(
-                    f"{name} takes no options, and got {', '.join(map(repr, options))}.", "loss"
-                )
-            label = name.partition("/")[2]
+            loss = loss_of(options, where="loss", file=self.file)
+            label = label_of(options)
             if label in pairs:
                 raise self._error(f"{name} stands twice; give one [[loss]] per loss.", "loss")
-            pairs[label] = (found, float(weight))
+            pairs[label] = (loss, float(weight))
         if not pairs:
             return normalized_mae
         return compose_losses(**pairs)
 
-    def _component(
-        self, get: Callable[[str], Any], table: Mapping[str, Any], where: str
-    ) -> tuple[Any, dict[str, Any]]:
-        options = dict(table)
-        name = options.pop("name", None)
-        if not isinstance(name, str):
-            raise self._error(
-                f"name: expected the name of a component, such as 'core/gru', got {name!r}", where
-            )
-        return self._resolved(get, name, f"{where}.name"), options
-
-    def _resolved(self, get: Callable[[str], Any], name: str, key: str) -> Any:
-        try:
-            return get(name)
-        except PluginError as error:
-            where, _, option = key.partition(".")
-            raise ConfigError(
-                f"{_place(where, self.file)}{option}: {error}", key=key, file=self.file
-            ) from error
-
-    def _make(self, factory: Callable[..., Any], options: Mapping[str, Any], where: str) -> Any:
-        given = decode(factory, options, where=where, file=self.file)
-        try:
-            return factory(**given)
-        except ConfigError as error:
-            raise _placed(error, where, self.file) from error
-        except ValueError as error:
-            # Python's own way for a component to refuse the value of an option.
-            raise self._error(f"{name_of(factory)}: {error}", where) from error
-
     def _error(self, text: str, where: str) -> ConfigError:
-        return ConfigError(f"{_place(where, self.file)}{text}", key=where, file=self.file)
+        return ConfigError(f"{place(where, self.file)}{text}", key=where, file=self.file)
 
 
 def load_experiment(file: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -232,19 +253,7 @@ def _train_options(table: Mapping[str, Any], file: Path | None) -> TrainOptions:
     try:
         return TrainOptions(**decode(TrainOptions, table, where="train", file=file))
     except ConfigError as error:
-        raise _placed(error, "train", file) from error
-
-
-def _placed(error: ConfigError, where: str, file: Path | None) -> ConfigError:
-    """Return `error` with file and table in its text."""
-    if error.file is not None or file is None:
-        return error
-    key = f"{where}.{error.key}" if error.key else where
-    return ConfigError(f"{_place(where, file)}{error}", key=key, file=file)
-
-
-def _place(where: str, file: Path | None) -> str:
-    return f"{file}: [{where}] " if file is not None else f"[{where}] "
+        raise placed(error, "train", file) from error
 
 
 def _expanded(dataset: Any, file: Path | None) -> Any:

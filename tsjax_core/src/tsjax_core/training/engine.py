@@ -16,10 +16,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from tsjax_core.errors import ConfigError, SignatureError
+from tsjax_core.errors import ConfigError
 from tsjax_core.losses.compose import NamedTerm
-from tsjax_core.signatures import MODEL_ARGUMENTS, TRANSFORM_ARGUMENTS, declared, name_of
-from tsjax_core.training.optimizers import RateControlled
+from tsjax_core.signatures import MODEL_ARGUMENTS, declared
+from tsjax_core.training.optimizers import RateControlled, skipped_steps
+from tsjax_core.training.transforming import Clock, PlacedTransform
 from tsjax_core.types import AnyArray, Array, Batch, Buffer, HostArray
 
 
@@ -31,21 +32,14 @@ class TrainState(NamedTuple):
     opt_state: Any
 
 
-class Clock(NamedTuple):
-    """Where in the fit a step is; data, so that every step runs the same program.
+class StepReport(NamedTuple):
+    """What a training step tells: its weighted loss terms, and whether its update was skipped."""
 
-    `step` counts over the life of the learner and with `key` decides the random draws; `epoch` and
-    `progress` (0 to 1) count over one fit.
-    """
-
-    key: Any
-    step: Any
-    epoch: Any
-    progress: Any
-    lr: Any
+    terms: dict[str, Array]
+    skipped: Array
 
 
-Step: TypeAlias = Callable[[TrainState, Any, Clock], tuple[TrainState, dict[str, Array]]]
+Step: TypeAlias = Callable[[TrainState, Any, Clock], tuple[TrainState, StepReport]]
 """A training step on its batch, as a function of state, buffers and clock."""
 
 
@@ -105,15 +99,7 @@ class Engine:
             )
         )
         self._wants_aux = any("aux" in term.wants for term in self._terms)
-        self._transform = transform
-        self._transform_wants = (
-            declared(
-                transform, kind="transform", offered=TRANSFORM_ARGUMENTS, positional=("batch",)
-            )
-            if transform is not None
-            else frozenset()
-        )
-        self._transforms_on_host = bool(getattr(transform, "changes_shape", False))
+        self.transform = PlacedTransform(transform)
 
         self._gather = jax.jit(_gather, static_argnames="win_sz")
         self._step_batch = jax.jit(self._step, donate_argnames="state")
@@ -131,34 +117,32 @@ class Engine:
 
     def step_batch(
         self, batch: Batch, state: TrainState, buffers: Any, clock: Clock
-    ) -> tuple[TrainState, dict[str, Array]]:
-        """Train on one batch. Returns the new state and the loss terms, still on the device."""
-        if self._transforms_on_host:
-            batch = self._transformed(batch, clock)
-        new, terms = self._step_batch(batch, state, buffers, clock)
-        return new, terms
+    ) -> tuple[TrainState, StepReport]:
+        """Train on one batch. Returns the new state and the report, still on the device."""
+        batch = self.transform.on_host(batch, clock)
+        new, report = self._step_batch(batch, state, buffers, clock)
+        return new, report
 
     def step_windows(
         self, windows: Windows, state: TrainState, buffers: Any, clock: Clock, *, win_sz: int
-    ) -> tuple[TrainState, dict[str, Array]]:
+    ) -> tuple[TrainState, StepReport]:
         """Train on windows of signals that are kept on the device; otherwise as `step_batch`."""
-        if self._transforms_on_host:
+        if self.transform.runs_on_host:
             return self.step_batch(self._gather(windows, win_sz=win_sz), state, buffers, clock)
-        new, terms = self._step_windows(windows, state, buffers, clock, win_sz=win_sz)
-        return new, terms
+        new, report = self._step_windows(windows, state, buffers, clock, win_sz=win_sz)
+        return new, report
 
     def _gather_and_step(
         self, windows: Windows, state: TrainState, buffers: Any, clock: Clock, *, win_sz: int
-    ) -> tuple[TrainState, dict[str, Array]]:
+    ) -> tuple[TrainState, StepReport]:
         return self._step(_gather(windows, win_sz=win_sz), state, buffers, clock)
 
     def _step(
         self, batch: Batch, state: TrainState, buffers: Any, clock: Clock
-    ) -> tuple[TrainState, dict[str, Array]]:
-        if self._transform is not None and not self._transforms_on_host:
-            batch = self._transformed(batch, clock)
+    ) -> tuple[TrainState, StepReport]:
+        batch = self.transform.compiled(batch, clock)
         self._check_length(batch[self._target])
-        key = self._key_at(clock, 1)
+        key = clock.key_for(1)
 
         def loss(params: Any) -> tuple[Array, tuple[dict[str, Array], Any]]:
             # A copy, because variables made outside the gradient cannot be changed inside it.
@@ -168,11 +152,14 @@ class Engine:
             *_, mutable = split_model(model)
             return sum(values.values(), start=jnp.zeros(())), (values, lax.stop_gradient(mutable))
 
-        gradients, (values, mutable) = jax.grad(loss, has_aux=True)(state.params)
+        (value, (terms, mutable)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
         params, opt_state = self._optimizer.update(
-            gradients, state.opt_state, state.params, clock.lr
+            gradients, state.opt_state, state.params, clock.lr, value
         )
-        return TrainState(params, mutable, opt_state), values
+        skipped = skipped_steps(opt_state) > skipped_steps(state.opt_state)
+        # A batch that must not touch the parameters must not touch running statistics either.
+        mutable = _kept_where(skipped, state.mutable, mutable)
+        return TrainState(params, mutable, opt_state), StepReport(terms, skipped)
 
     def _evaluate_terms(
         self, model: Any, batch: Batch, model_key: Array | None, loss_key: Array
@@ -192,31 +179,14 @@ class Engine:
         """Return the samples of (batch, time, n) that count; scalars (batch, n) all count."""
         return sequence[:, self._n_skip :] if sequence.ndim == 3 else sequence
 
-    def _transformed(self, batch: Batch, clock: Clock) -> Batch:
-        assert self._transform is not None
-        given = {
-            "key": self._key_at(clock, 0),
-            "progress": clock.progress,
-            "epoch": clock.epoch,
-        }
-        changed = self._transform(batch, **{name: given[name] for name in self._transform_wants})
-        if not isinstance(changed, Mapping) or not changed.keys() >= batch.keys():
-            got = list(changed) if isinstance(changed, Mapping) else type(changed).__name__
-            raise SignatureError(
-                f"transform {name_of(self._transform)!r} returned {got}; return a batch with the "
-                f"keys {list(batch)}, such as {{**batch, 'u': ...}}."
-            )
-        return changed
-
     def _check_length(self, target: Any) -> None:
         # Transforms and sources set the length, which is first known when a step is traced. The
         # mean over no samples would be NaN.
         if target.ndim != 3 or target.shape[1] > self._n_skip:
             return
         what, cure = "a training batch", "choose longer windows"
-        if self._transform is not None:
-            name = name_of(self._transform)
-            what = f"a training batch after the transform {name!r}"
+        if self.transform.name is not None:
+            what = f"a training batch after the transform {self.transform.name!r}"
             cure = "let the transform keep more samples"
         raise ConfigError(
             f"n_skip = {self._n_skip} leaves nothing of {what}, which has {target.shape[1]} "
@@ -224,10 +194,6 @@ class Engine:
             "field of a model that has one).",
             key="n_skip",
         )
-
-    @staticmethod
-    def _key_at(clock: Clock, use: int) -> Array:
-        return jax.random.fold_in(jax.random.fold_in(clock.key, clock.step), use)
 
     def _predict(self, params: Any, buffers: Any, mutable: Any, inputs: Sequence[Array]) -> Array:
         model = nnx.merge(self._graphdef, params, buffers, mutable)
@@ -241,6 +207,14 @@ class Engine:
         model = nnx.merge(self._graphdef, params, buffers, mutable)
         model.eval()
         return self._evaluate_terms(model, batch, None, jax.random.key(0))
+
+
+def _kept_where(skipped: Array, before: Any, after: Any) -> Any:
+    """Return `before` where the step was skipped, else `after`; random draws move on either way."""
+    draws, others = nnx.split_state(after, nnx.RngState, ...)
+    _, kept = nnx.split_state(before, nnx.RngState, ...)
+    others = jax.tree.map(lambda old, new: jnp.where(skipped, old, new), kept, others)
+    return nnx.merge_state(draws, others)
 
 
 def split_model(model: nnx.Module) -> tuple[Any, Any, Any, Any]:

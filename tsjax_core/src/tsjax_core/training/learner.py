@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from numbers import Integral
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,15 @@ from tsjax_core.training.compatibility import (
     check_output,
     samples_to_skip,
 )
-from tsjax_core.training.engine import Clock, Engine, Step, TrainState, Windows, split_model
+from tsjax_core.training.divergence import check_converging
+from tsjax_core.training.engine import (
+    Engine,
+    Step,
+    StepReport,
+    TrainState,
+    Windows,
+    split_model,
+)
 from tsjax_core.training.evaluation import (
     Evaluation,
     Scores,
@@ -36,30 +45,45 @@ from tsjax_core.training.evaluation import (
     compute_scores,
     split_batches,
 )
-from tsjax_core.training.optimizers import Optimizer, RateControlled
+from tsjax_core.training.fit import Fit, plan_fit
+from tsjax_core.training.optimizers import Optimizer, RateControlled, averaged_params
 from tsjax_core.training.progress import EpochResult, follow
-from tsjax_core.training.schedules import Schedule, constant, flat_cos
-from tsjax_core.types import Array, Batch, HostArray
+from tsjax_core.training.schedules import Schedule, flat_cos
+from tsjax_core.training.transforming import Clock
+from tsjax_core.types import Array, Batch, HostArray, Sample
 
 if TYPE_CHECKING:
     from tsjax_core.data.pipeline import GrainPipeline
     from tsjax_core.data.store import Split
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What training changes in a learner, as it was at one moment."""
+
+    model: Any
+    steps: int
+    epochs_done: int
+    history: tuple[EpochResult, ...]
+
+
 class Learner:
     """Trains a model on a pipeline.
 
-    After every epoch `model` holds the trained parameters; an interrupted epoch leaves those of
-    the epoch before it. The seed and the data decide every number.
+    After every epoch `model` holds the trained parameters, or their average where the optimizer
+    keeps one; an interrupted epoch leaves those of the epoch before it. The seed and the data
+    decide every number.
 
     Args:
         model: A specification, which the learner builds for the pipeline's signals, or a model.
         pipeline: The data.
         loss: A loss term, or several of them through `compose_losses`.
         metrics: Computed on the whole validation split after every epoch.
-        optimizer: An optax transformation, or a function of `learning_rate` such as `optax.adam`
-            (the default), whose rate then comes from the fit.
-        batch_transform: Changes each training batch; validation never sees it.
+        optimizer: An optax transformation, or a function of `learning_rate` such as
+            `optax.adam`, whose rate then comes from the fit. By default Adam, which skips updates
+            whose loss or gradient is not finite: `skip_nonfinite(optax.adam)`.
+        batch_transform: Changes each training batch. Validation and test batches are left alone,
+            except by transforms that are marked by `also_in_evaluation`.
         n_skip: Samples at the start of every sequence that count in no loss and no metric, while
             the model's state settles. By default the receptive field of a specification or model
             that is a `FiniteMemory`, and 0 for every other.
@@ -97,6 +121,10 @@ class Learner:
         self.history: list[EpochResult] = []
         self.progress = 0.0
         """Share of the current fit that is done, 0 to 1."""
+        self.fit_in_progress: Fit | None = None
+        """The fit that was begun or resumed last."""
+        self.resumed_from: Path | None = None
+        """Directory of the checkpoints from which that fit was resumed."""
 
         self.spec: ModelSpec | None
         if isinstance(model, nnx.Module):
@@ -135,8 +163,11 @@ class Learner:
         check_output(owner, self._engine, split_model(self.model), self.reads, pipeline)
         # Apart from the key that drew the parameters, so that no draw of the training repeats it.
         self._key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
-        self._steps = 0
-        self._epochs_done = 0
+        self._evaluation_key = jax.random.fold_in(jax.random.key(seed), (1 << 30) + 1)
+        self.steps = 0
+        """Training steps over the life of the learner; they decide the random draws."""
+        self.epochs_done = 0
+        """Epochs over the life of the learner; they decide the order of the data."""
         self._signals_on_device: Batch | None = None
 
     def fit_iter(
@@ -149,24 +180,31 @@ class Learner:
 
         Raises:
             ConfigError: `n_epochs` or `lr` is not positive, or the optimizer has its own rate.
+            DivergenceError: While the epochs run: no loss of one is finite, or its parameters are
+                not.
         """
-        asked: Any = n_epochs
-        if not isinstance(asked, Integral) or asked < 1:
-            raise ConfigError(
-                f"n_epochs = {asked!r}; train for a whole number of epochs, at least 1.",
-                key="epochs",
-            )
         rate = self._optimizer.check_rate(lr)
-        n_steps = self.pipeline.steps_per_epoch * n_epochs
-        progress = np.arange(n_steps, dtype=np.float32) / n_steps
-        rates = np.asarray(rate * (schedule or constant())(progress), np.float32)
-        if rates.shape != progress.shape or not np.isfinite(rates).all():
-            raise ConfigError(
-                f"schedule {name_of(schedule or constant)!r} returned shape {rates.shape} for "
-                f"progress of shape {progress.shape}; return one factor per value, all finite.",
-                key="schedule",
-            )
-        return self._epochs(n_epochs, progress, rates)
+        fit = plan_fit(n_epochs, rate, schedule, self.pipeline.steps_per_epoch)
+        self.fit_in_progress, self.resumed_from = fit, None
+        return self._epochs(fit)
+
+    def resume(self, path: str | Path, epoch: int | None = None) -> Iterator[EpochResult]:
+        """Go on with the fit whose checkpoints are in `path`, yielding as `fit_iter`.
+
+        The learner is built as it was for that fit, on the same data. It takes over parameters,
+        optimizer, counters and history from the last checkpoint, or that of `epoch` (counted from
+        1), and trains the epochs that are left: to the same bits as without the interruption.
+
+        Raises:
+            CheckpointError: There is no such checkpoint, it is damaged, another version of tsjax
+                wrote it, or it belongs to another training; the learner is as before.
+        """
+        from tsjax_core.training.checkpoint import read_training
+
+        fit = read_training(Path(path), epoch, self)
+        self.fit_in_progress, self.resumed_from = fit, Path(path)
+        self.progress = fit.done / fit.n_epochs
+        return self._epochs(fit)
 
     def fit(
         self,
@@ -219,9 +257,8 @@ class Learner:
         _, params, buffers, mutable = split_model(self.model)
         source = self.pipeline.split(split)
         pending: list[tuple[list[int], Array, HostArray]] = []
-        for lengths, batch in split_batches(
-            source, bs=self.pipeline.bs, pad=self._is_padded(), fill=True
-        ):
+        batches = split_batches(source, bs=self.pipeline.bs, pad=self._is_padded(), fill=True)
+        for lengths, batch in self._evaluated(batches):
             inputs = [batch[name] for name in self.reads]
             pred = self._engine.predict(params, buffers, mutable, inputs)
             pending.append((lengths, pred, np.asarray(batch[self.signals.target])))
@@ -257,65 +294,111 @@ class Learner:
 
         return save_model(self.model, self.spec, self.signals, Path(path))
 
-    def _epochs(
-        self, n_epochs: int, progress: HostArray, rates: HostArray
-    ) -> Iterator[EpochResult]:
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Weight of each term of the loss by its name."""
+        return {term.name: term.weight for term in self._terms}
+
+    @cached_property
+    def first_windows(self) -> int:
+        """A checksum of the windows in the first batch, which tells one order of the data apart."""
+        first = next(iter(self.pipeline.batch_indices(0)))
+        return zlib.crc32(np.ascontiguousarray(first, np.int64).tobytes())
+
+    def new_optimizer_state(self) -> Any:
+        """Return the optimizer's state before the first step."""
+        return self._engine.init(self.model).opt_state
+
+    def snapshot(self) -> Snapshot:
+        """Return what training changes, for `restore`."""
+        return Snapshot(
+            jax.tree.map(jnp.copy, nnx.state(self.model)),
+            self.steps,
+            self.epochs_done,
+            tuple(self.history),
+        )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to the moment of `snapshot`: parameters, counters, history.
+
+        A fit that begins then has the numbers that it would have had at that moment.
+        """
+        nnx.update(self.model, jax.tree.map(jnp.copy, snapshot.model))
+        self.steps, self.epochs_done = snapshot.steps, snapshot.epochs_done
+        self.history = list(snapshot.history)
+        self.fit_in_progress = None
         self.progress = 0.0
-        opt_state = self._engine.init(self.model).opt_state
-        per_epoch = self.pipeline.steps_per_epoch
-        for epoch in range(n_epochs):
+
+    def _epochs(self, fit: Fit) -> Iterator[EpochResult]:
+        self.fit_in_progress = fit
+        self.progress = fit.done / fit.n_epochs
+        if fit.opt_state is None:
+            fit.opt_state = self.new_optimizer_state()
+        for epoch in range(fit.done, fit.n_epochs):
             begin = time.perf_counter()
-            done = slice(epoch * per_epoch, (epoch + 1) * per_epoch)
-            state, terms = self._train_epoch(epoch, opt_state, progress[done], rates[done])
-            opt_state = state.opt_state
-            nnx.update(self.model, state.params, state.mutable)
-            self._epochs_done += 1
+            state, result = self._train_epoch(fit, epoch)
+            first_bad = int(np.argmin(np.isfinite(result.step_losses)))
+            rate = fit.rates[epoch * fit.steps_per_epoch + first_bad]
+            check_converging(result, (state.params, state.mutable), float(rate))
+            self.epochs_done += 1
+            average = averaged_params(state.opt_state)
+            fit.opt_state, fit.raw = state.opt_state, None if average is None else state.params
+            nnx.update(self.model, state.params if average is None else average, state.mutable)
             pairs, _ = self.simulate_split("valid")
             outputs = self.signals.names[self.signals.target]
-            result = EpochResult(
-                epoch=epoch,
-                train_loss=sum(terms.values()),
+            result = replace(
+                result,
                 valid_loss=self._loss_of("valid", pairs),
                 metrics=compute_scores(self.metrics, pairs, self._y_stats, outputs).metrics,
-                terms=terms,
                 seconds=time.perf_counter() - begin,
             )
-            self.progress = (epoch + 1) / n_epochs
+            fit.done = epoch + 1
+            self.progress = fit.done / fit.n_epochs
             self.history.append(result)
             yield result
 
-    def _train_epoch(
-        self, epoch: int, opt_state: Any, progress: HostArray, rates: HostArray
-    ) -> tuple[TrainState, dict[str, float]]:
+    def _train_epoch(self, fit: Fit, epoch: int) -> tuple[TrainState, EpochResult]:
         _, params, buffers, mutable = split_model(self.model)
-        # The step donates its state, and the model must outlive an interrupted epoch.
-        params, mutable = jax.tree.map(jnp.copy, (params, mutable))
-        state = TrainState(params, mutable, opt_state)
-        values: list[dict[str, Array]] = []
-        for part, rate, step in zip(progress, rates, self._steps_of_epoch(), strict=True):
+        # The step donates its state, and model and fit must outlive an interrupted epoch.
+        state = TrainState(
+            *jax.tree.map(
+                jnp.copy, (params if fit.raw is None else fit.raw, mutable, fit.opt_state)
+            )
+        )
+        reports: list[StepReport] = []
+        for (part, rate), step in zip(fit.steps(epoch), self._steps_of_epoch(), strict=True):
             self.progress = float(part)
-            clock = Clock(self._key, np.int32(self._steps), np.int32(epoch), part, rate)
-            state, terms = step(state, buffers, clock)
-            values.append(terms)
-            self._steps += 1
-        fetched: list[dict[str, Any]] = jax.device_get(values)
-        means = {
-            term.name: float(np.mean([value[term.name] for value in fetched], dtype=np.float64))
-            for term in self._terms
-        }
-        return state, means
+            clock = Clock(self._key, np.int32(self.steps), np.int32(epoch), part, rate)
+            state, report = step(state, buffers, clock)
+            reports.append(report)
+            self.steps += 1
+        fetched: list[StepReport] = jax.device_get(reports)
+        names = [term.name for term in self._terms]
+        values = np.array([[r.terms[name] for name in names] for r in fetched], np.float64)
+        losses = values.sum(axis=1)
+        finite = values[np.isfinite(losses)]
+        means = finite.mean(axis=0) if len(finite) else np.full(len(names), np.nan)
+        result = EpochResult(
+            epoch=epoch,
+            train_loss=float(means.sum()),
+            valid_loss=float("nan"),
+            terms=dict(zip(names, means.tolist(), strict=True)),
+            skipped=sum(bool(report.skipped) for report in fetched),
+            step_losses=losses,
+        )
+        return state, result
 
     def _steps_of_epoch(self) -> Iterator[Step]:
         """Yield the step of each batch of the next epoch."""
         source = self.pipeline.train
         if not self.pipeline.resident:
-            for batch in self.pipeline.train_batches(self._epochs_done):
+            for batch in self.pipeline.train_batches(self.epochs_done):
                 yield partial(self._engine.step_batch, batch)
             return
         assert isinstance(source, ResidentSource)
         if self._signals_on_device is None:
             self._signals_on_device = jax.device_put(source.read_resident())
-        for indices in self.pipeline.batch_indices(self._epochs_done):
+        for indices in self.pipeline.batch_indices(self.epochs_done):
             windows = Windows(self._signals_on_device, *source.locate(indices))
             yield partial(self._engine.step_windows, windows, win_sz=source.win_sz)
 
@@ -328,12 +411,20 @@ class Learner:
         batches = split_batches(
             self.pipeline.split(split), bs=self.pipeline.bs, pad=False, fill=False
         )
-        for lengths, batch in batches:
+        for lengths, batch in self._evaluated(batches):
             terms = self._engine.batch_loss(params, buffers, mutable, batch)
             counted = sum(lengths) - self.n_skip * len(lengths)
             total += counted * float(sum(terms.values()))
             weight += counted
         return total / weight
+
+    def _evaluated(
+        self, batches: Iterable[tuple[list[int], Sample]]
+    ) -> Iterator[tuple[list[int], Batch]]:
+        """Yield the batches of a split after the transforms that act in evaluation too."""
+        for number, (lengths, batch) in enumerate(batches):
+            key = jax.random.fold_in(self._evaluation_key, number)
+            yield lengths, self._engine.transform.in_evaluation(batch, key)
 
     def _is_padded(self) -> bool:
         """Tell whether whole records may be continued: the model must not look ahead."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -17,6 +18,8 @@ from rich.progress import (
     TextColumn,
 )
 
+from tsjax_core.types import HostArray
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -25,9 +28,12 @@ if TYPE_CHECKING:
 class EpochResult:
     """What one epoch gave. `epoch` counts from 0, `seconds` is the time that it took.
 
-    `train_loss` is the mean over the epoch's steps, and `terms` that of each named loss term;
-    `valid_loss` and `metrics` are computed on the whole validation split after the epoch. Terms
-    that declare more than prediction and target are part of `valid_loss` only where all do.
+    `train_loss` is the mean over the epoch's steps whose loss is finite, NaN where none is, and
+    `terms` that of each named loss term. `skipped` counts the steps whose update the optimizer
+    left out. `valid_loss` and `metrics` are computed on the whole validation split after the
+    epoch. Terms that declare more than prediction and target are part of `valid_loss` only where
+    all do. `step_losses` has the loss of every step, (steps,), finite or not. Results are equal
+    if their numbers are, however long they took.
     """
 
     epoch: int
@@ -35,7 +41,9 @@ class EpochResult:
     valid_loss: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     terms: Mapping[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
+    skipped: int = 0
+    step_losses: HostArray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
 
 def follow(
@@ -43,7 +51,7 @@ def follow(
     n_epochs: int,
     done: Callable[[], float],
     console: Console | None = None,
-) -> Iterator[EpochResult]:
+) -> Generator[EpochResult, None, None]:
     """Yield `results` unchanged and show how far the fit is, on standard error.
 
     `done` gives the share of the fit that is done, 0 to 1, at any time.
@@ -72,7 +80,10 @@ def follow(
 def describe(result: EpochResult) -> str:
     """Return losses and metrics of an epoch as one line."""
     values = {"train": result.train_loss, "valid": result.valid_loss, **result.metrics}
-    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+    texts = [f"{name} {value:.4g}" for name, value in values.items()]
+    if result.skipped:
+        texts.append(f"skipped {result.skipped} of {len(result.step_losses)} steps")
+    return "  ".join(texts)
 
 
 class _TimeLeft(ProgressColumn):

@@ -1,0 +1,561 @@
+"""Checkpoints: whole, few, for the right training only, and exact to go on from."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zlib
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from tsjax_core import (
+    GRU,
+    Checkpoints,
+    EpochResult,
+    GRULearner,
+    Learner,
+    LSTMLearner,
+    add_noise,
+    average_weights,
+    clip_gradients,
+    compose_transforms,
+    exact_batches,
+    flat_cos,
+    load_model,
+    make_learner,
+    mse,
+    predict,
+    rmse,
+    skip_nonfinite,
+    vary_length,
+    weighted_source,
+)
+from tsjax_core.errors import CheckpointError, ConfigError
+from tsjax_core.training.checkpoint import stored_epochs
+from tsjax_core.training.packing import layout_of, pack, unpack
+
+
+def variables(learner):
+    return [np.asarray(x) for x in jax.tree.leaves(nnx.state(learner.model, nnx.Not(nnx.RngState)))]
+
+
+def assert_same(first, second):
+    assert first.history == second.history
+    for a, b in zip(variables(first), variables(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def interrupted(learner, folder, n_epochs, after, **options):
+    """Train with checkpoints and leave the loop after the epoch of that number, from 1."""
+    results = Checkpoints(folder, **options).follow(learner.fit_iter(n_epochs, lr=1e-2), learner)
+    for result in results:
+        if result.epoch + 1 == after:
+            break
+    results.close()
+
+
+def everything(data, *, resident):
+    """Return a learner with all that draws numbers: sampling, transforms, dropout, averaging."""
+    weights = np.arange(len(data.train), dtype=float)
+    pipeline = exact_batches(
+        replace(data, train=weighted_source(data.train, weights), resident=resident), 6
+    )
+    return Learner(
+        GRU(hidden_size=4, input_dropout=0.2, weight_dropout=0.2),
+        pipeline,
+        metrics=[rmse],
+        optimizer=skip_nonfinite(average_weights(clip_gradients(optax.adam, 1.0), 0.9)),
+        batch_transform=compose_transforms(vary_length(20), add_noise(0.02, p=0.7)),
+        seed=5,
+    )
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_resuming_gives_the_bits_of_the_uninterrupted_fit(data, tmp_path, resident):
+    """With weighted sampling, transforms, dropout and averaging, on both data paths, twice over."""
+    whole, first, second, third = (everything(data, resident=resident) for _ in range(4))
+    schedule = flat_cos(0.5)
+    list(whole.fit_iter(6, 1e-2, schedule))
+    checkpoints = Checkpoints(tmp_path / "ck")
+    for result in checkpoints.follow(first.fit_iter(6, 1e-2, schedule), first):
+        if result.epoch == 1:
+            break
+    for result in checkpoints.follow(second.resume(tmp_path / "ck"), second):
+        if result.epoch == 3:
+            break
+    assert [r.epoch for r in checkpoints.follow(third.resume(tmp_path / "ck"), third)] == [4, 5]
+    assert_same(whole, third)
+    assert whole.progress == third.progress == 1.0
+    list(whole.fit_iter(1))
+    list(third.fit_iter(1))
+    assert_same(whole, third)
+
+
+def test_checkpoints_do_not_change_the_numbers(data, tmp_path):
+    """A fit that is followed equals one that is not."""
+    plain, followed = (LSTMLearner(data, hidden_size=4) for _ in range(2))
+    list(plain.fit_iter(3, lr=1e-2))
+    list(Checkpoints(tmp_path).follow(followed.fit_iter(3, lr=1e-2), followed))
+    assert_same(plain, followed)
+
+
+def test_an_optimizer_with_a_schedule_of_its_own_goes_on_in_it(data, tmp_path):
+    """The step count of a ready optax schedule is part of the checkpoint."""
+
+    def make():
+        rate = optax.cosine_decay_schedule(1e-2, 4 * data.steps_per_epoch)
+        return Learner(GRU(hidden_size=4), data, optimizer=optax.adamw(rate))
+
+    def fit(learner, folder, stop):
+        for result in Checkpoints(folder).follow(learner.fit_iter(4), learner):
+            if result.epoch == stop:
+                break
+
+    whole, first, second = make(), make(), make()
+    list(whole.fit_iter(4))
+    fit(first, tmp_path / "a", 1)
+    list(second.resume(tmp_path / "a"))
+    assert_same(whole, second)
+
+
+def test_a_model_with_random_streams_and_running_statistics_goes_on_in_them(data, tmp_path):
+    """Flax's own dropout and batch norm keep their state in the model."""
+
+    class Noisy(nnx.Module):
+        def __init__(self, rngs):
+            self.dropout = nnx.Dropout(0.3, rngs=rngs)
+            self.norm = nnx.BatchNorm(1, rngs=rngs)
+            self.out = nnx.Linear(1, 1, rngs=rngs)
+
+        def __call__(self, u):
+            return self.out(self.dropout(self.norm(u)))
+
+    def make():
+        return Learner(Noisy(nnx.Rngs(0)), data)
+
+    whole, first, second = make(), make(), make()
+    list(whole.fit_iter(4, lr=1e-2))
+    interrupted(first, tmp_path / "ck", 4, 2)
+    list(second.resume(tmp_path / "ck"))
+    assert_same(whole, second)
+    streams = [
+        [jax.random.key_data(key) for key in jax.tree.leaves(nnx.state(x.model, nnx.RngKey))]
+        for x in (whole, second)
+    ]
+    np.testing.assert_array_equal(*streams)
+
+
+def test_the_last_and_the_best_epochs_are_kept(data, tmp_path):
+    """Two of the last and one of the best, by a metric of which more is better."""
+    learner = GRULearner(data, hidden_size=4, metrics=[rmse])
+    checkpoints = Checkpoints(tmp_path, keep_last=2, keep_best=1, monitor="rmse", mode="max")
+    list(checkpoints.follow(learner.fit_iter(6, lr=1e-2), learner))
+    worst = int(np.argmax([result.metrics["rmse"] for result in learner.history])) + 1
+    assert set(checkpoints.epochs) == {5, 6, worst}
+    assert worst < 5
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "fit", *(f"epoch_{epoch:06d}" for epoch in checkpoints.epochs)
+    }  # fmt: skip
+    again = GRULearner(data, hidden_size=4, metrics=[rmse])
+    again.resume(tmp_path, epoch=worst)
+    assert again.evaluate().metrics["rmse"] == max(r.metrics["rmse"] for r in learner.history)
+
+
+def test_an_earlier_epoch_can_be_gone_on_from(data, tmp_path):
+    """`epoch=2` forgets the epochs after it, and gives their numbers again."""
+    whole, first, second = (GRULearner(data, hidden_size=4) for _ in range(3))
+    list(whole.fit_iter(4, lr=1e-2))
+    interrupted(first, tmp_path, 4, 3, keep_last=3)
+    checkpoints = Checkpoints(tmp_path, keep_last=4)
+    results = checkpoints.follow(second.resume(tmp_path, epoch=1), second)
+    next(results)
+    assert stored_epochs(tmp_path) in {(1,), (1, 2)}
+    list(results)
+    assert_same(whole, second)
+    assert checkpoints.epochs == (1, 2, 3, 4)
+
+
+def test_a_finished_fit_has_nothing_left(data, tmp_path):
+    """Resuming it yields no epoch, and the learner has the trained model."""
+    first, second = (GRULearner(data, hidden_size=4) for _ in range(2))
+    list(Checkpoints(tmp_path).follow(first.fit_iter(2, lr=1e-2), first))
+    assert list(second.resume(tmp_path)) == []
+    assert_same(first, second)
+
+
+def test_the_model_of_a_resumed_learner_can_be_saved(data, tmp_path):
+    """What `load_model` gives predicts as the learner."""
+    first, second = (GRULearner(data, hidden_size=4) for _ in range(2))
+    interrupted(first, tmp_path / "ck", 2, 1)
+    list(second.resume(tmp_path / "ck"))
+    second.save(tmp_path / "model")
+    u = np.linspace(-0.1, 0.1, 30)
+    model = load_model(tmp_path / "model")
+    np.testing.assert_array_equal(predict(model, u), second.predict(u))
+
+
+@pytest.fixture(scope="module")
+def three(data, tmp_path_factory):
+    """Return a directory with the checkpoints of epochs 2 and 3 of four."""
+    folder = tmp_path_factory.mktemp("three")
+    interrupted(GRULearner(data, hidden_size=4, metrics=[rmse]), folder, 4, 3, keep_last=2)
+    assert stored_epochs(folder)[-2:] == (2, 3)
+    return folder
+
+
+@pytest.fixture
+def copied(three, tmp_path):
+    shutil.copytree(three, tmp_path / "ck")
+    return tmp_path / "ck"
+
+
+def told(learner, path, **options):
+    """Return the text with which resuming is refused; the learner is as before."""
+    before = variables(learner)
+    with pytest.raises(CheckpointError) as caught:
+        learner.resume(path, **options)
+    print(f"{caught.value}\n")
+    for a, b in zip(before, variables(learner), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (learner.steps, learner.epochs_done, learner.history) == (0, 0, [])
+    return str(caught.value)
+
+
+def test_any_truncated_file_is_found_and_the_epoch_before_still_serves(data, copied):
+    """Each file of the last checkpoint in turn is cut in half, or lost."""
+    last = copied / "epoch_000003"
+    files = [path for path in sorted(last.rglob("*")) if path.is_file() and path.stat().st_size]
+    needed = 0
+    for file in files:
+        content = file.read_bytes()
+        for damage in (lambda f, c: f.write_bytes(c[: len(c) // 2]), lambda f, _: f.unlink()):
+            damage(file, content)
+            learner = GRULearner(data, hidden_size=4, metrics=[rmse])
+            try:
+                learner.resume(copied)
+            except CheckpointError as error:
+                needed += 1
+                text = str(error)
+                assert f"the checkpoint {last} is damaged (" in text
+                assert "The one of epoch 2 is whole: resume with epoch=2." in text
+            else:
+                # A file that only the writer needed: what was read has its checksums.
+                assert learner.epochs_done == 3
+            file.write_bytes(content)
+    print(text)
+    assert needed >= 4
+    learner = GRULearner(data, hidden_size=4, metrics=[rmse])
+    whole = GRULearner(data, hidden_size=4, metrics=[rmse])
+    shutil.rmtree(last / "d")
+    told(learner, copied)
+    list(learner.resume(copied, epoch=2))
+    list(whole.fit_iter(4, lr=1e-2))
+    assert_same(whole, learner)
+
+
+def test_a_changed_byte_is_found(data, copied):
+    """A flipped bit in any file of the numbers, or a changed fact, is not read as good."""
+    last = copied / "epoch_000003"
+    files = [path for path in last.rglob("*") if path.is_file() and path.parent.name == "d"]
+    assert files
+    for file in files:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    assert "is damaged" in told(GRULearner(data, hidden_size=4, metrics=[rmse]), copied)
+    shutil.rmtree(last)
+    shutil.copytree(copied / "epoch_000002", last)
+    facts = last / "_CHECKPOINT_METADATA"
+    facts.write_text(facts.read_text().replace('done\\": 2', 'done\\": 3'))
+    text = told(GRULearner(data, hidden_size=4, metrics=[rmse]), copied)
+    assert "facts do not match their checksum" in text
+
+
+def test_another_version_of_core_is_told(data, copied):
+    """The text says what to install; the files of a newer format are not read."""
+    file = copied / "epoch_000003" / "_CHECKPOINT_METADATA"
+    metadata = json.loads(file.read_text())
+    written = json.loads(metadata["custom_metadata"]["text"]) | {"tsjax-core": "9.1"}
+    text = json.dumps(written)
+    metadata["custom_metadata"] = {"text": text, "checksum": zlib.crc32(text.encode())}
+    file.write_text(json.dumps(metadata))
+    text = told(GRULearner(data, hidden_size=4, metrics=[rmse]), copied)
+    assert "was written by tsjax-core 9.1" in text
+    assert "pip install tsjax-core==9.1" in text
+
+
+def test_other_libraries_are_a_warning(data, copied):
+    """Another jax may round otherwise: the fit goes on, and the user is told."""
+    file = copied / "epoch_000003" / "_CHECKPOINT_METADATA"
+    metadata = json.loads(file.read_text())
+    written = json.loads(metadata["custom_metadata"]["text"])
+    written["facts"]["libraries"]["jax"] = "0.1"
+    text = json.dumps(written)
+    metadata["custom_metadata"] = {"text": text, "checksum": zlib.crc32(text.encode())}
+    file.write_text(json.dumps(metadata))
+    with pytest.warns(UserWarning, match=r"were written with jax 0\.1 \(here "):
+        GRULearner(data, hidden_size=4, metrics=[rmse]).resume(copied)
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ({"hidden_size": 5}, "model: GRU(hidden_size=4"),
+        ({"seed": 1}, "seed: 0 there, 1 here"),
+        ({"n_skip": 3}, "n_skip: 0 there, 3 here"),
+        ({"loss": mse}, "loss: {'normalized_mae': 1.0} there, {'mse': 1.0} here"),
+        ({"metrics": []}, "metrics: ['rmse'] there, [] here"),
+        ({"optimizer": optax.sgd}, "optimizer.inner_state."),
+    ],
+)
+def test_the_checkpoints_of_another_training_are_told(data, three, change, expected):
+    """Another model, seed, loss or optimizer: what differs is named."""
+    learner = GRULearner(data, **{"hidden_size": 4, "metrics": [rmse], **change})
+    text = told(learner, three)
+    assert text.startswith(f"the checkpoints in {three} belong to another training: ")
+    assert expected in text
+    assert "Build the learner as it was built there" in text
+
+
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        (lambda data: replace(data, bs=4), "bs: 8 there, 4 here"),
+        (lambda data: replace(data, seed=9), "order of the windows: "),
+        (
+            lambda data: replace(
+                data, train=weighted_source(data.train, np.arange(len(data.train)))
+            ),
+            "order of the windows: ",
+        ),
+    ],
+)
+def test_the_checkpoints_of_other_data_are_told(data, three, change, expected):
+    """Other batches, another order, other weights."""
+    text = told(GRULearner(change(data), hidden_size=4, metrics=[rmse]), three)
+    assert expected in text
+
+
+def test_a_place_without_checkpoints_is_told(data, tmp_path, three):
+    """An empty directory, one that is not there, and an epoch that was not kept."""
+    learner = GRULearner(data, hidden_size=4, metrics=[rmse])
+    for path in (tmp_path, tmp_path / "nowhere"):
+        assert "holds no checkpoint to resume from" in told(learner, path)
+    text = told(learner, three, epoch=17)
+    assert "holds no checkpoint of epoch 17; it has " in text
+
+
+def test_the_checkpoints_of_another_fit_are_left_alone(data, copied, tmp_path):
+    """A new fit does not write among them, nor among other files; nothing is lost."""
+    learner = GRULearner(data, hidden_size=4, metrics=[rmse])
+    before = sorted(path.name for path in copied.rglob("*"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    for path, what in (
+        (copied, "the checkpoints of another fit"),
+        (tmp_path / "mine", "other files"),
+    ):
+        with pytest.raises(CheckpointError, match=what) as caught:
+            next(Checkpoints(path).follow(learner.fit_iter(1), learner))
+        print(caught.value)
+    assert sorted(path.name for path in copied.rglob("*")) == before
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    assert learner.history == []
+
+
+def test_a_directory_left_by_a_killed_process_is_cleaned(data, tmp_path):
+    """What Orbax had not finished, and an epoch half-deleted, are gone after the next epoch."""
+    first, second = (GRULearner(data, hidden_size=4) for _ in range(2))
+    interrupted(first, tmp_path, 3, 1)
+    for name in ("epoch_000002.orbax-checkpoint-tmp", "dropped_000000"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part").write_text("half")
+    list(Checkpoints(tmp_path, keep_last=1, keep_best=0).follow(second.resume(tmp_path), second))
+    assert {path.name for path in tmp_path.iterdir()} == {"fit", "epoch_000003"}
+
+
+@pytest.fixture
+def open_folder():
+    """Return a directory that every user of the system may enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextmanager
+def without_privileges(folder):
+    """Act as a user who may not write to `folder`, also where the tests run as root."""
+    mode = folder.stat().st_mode
+    folder.chmod(0o555)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(mode)
+
+
+def test_an_unwritable_directory_is_told_before_the_training(data, open_folder):
+    """Nothing was trained, and the path is named."""
+    learner = GRULearner(data, hidden_size=4)
+    folder = open_folder / "locked"
+    folder.mkdir()
+    with without_privileges(folder), pytest.raises(CheckpointError) as caught:
+        next(Checkpoints(folder / "ck").follow(learner.fit_iter(1), learner))
+    print(caught.value)
+    assert str(caught.value).startswith(f"{folder / 'ck'}: cannot be written (PermissionError")
+    assert "then resume" in str(caught.value)
+    assert learner.history == []
+
+
+def test_a_directory_that_becomes_unwritable_keeps_the_last_good_checkpoint(data, open_folder):
+    """The epoch that could not be written is named, and the one before goes on."""
+    whole, first, second = (GRULearner(data, hidden_size=4) for _ in range(3))
+    list(whole.fit_iter(4, lr=1e-2))
+    folder = open_folder / "ck"
+    results = Checkpoints(folder).follow(first.fit_iter(4, lr=1e-2), first)
+    next(results)
+    next(results)
+    with without_privileges(folder), pytest.raises(CheckpointError) as caught:
+        list(results)
+    print(caught.value)
+    assert re.search(r"the checkpoint of epoch [23] cannot be written \(", str(caught.value))
+    assert re.search(r"Whole ones: epochs? 1(, 2)?\. Make room", str(caught.value))
+    list(Checkpoints(folder).follow(second.resume(folder), second))
+    assert_same(whole, second)
+
+
+FULL = """
+import subprocess, sys
+from tsjax_core import Checkpoints, GRULearner, create_grain_dls
+from tsjax_core.errors import CheckpointError
+data, disk = sys.argv[1:]
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], check=True)
+def make():
+    return GRULearner(
+        create_grain_dls(["u"], ["y"], data, win_sz=40, stp_sz=20, bs=8, seed=3), hidden_size=16
+    )
+first, second, whole = make(), make(), make()
+list(whole.fit_iter(4, lr=1e-2))
+results = Checkpoints(disk + "/ck").follow(first.fit_iter(4, lr=1e-2), first)
+next(results)
+next(results)
+with open(disk + "/other", "wb", buffering=0) as other:
+    try:
+        while True:
+            other.write(bytes(4096))
+    except OSError as error:
+        print("full:", error)
+try:
+    list(results)
+except CheckpointError as error:
+    print("told:", error)
+import os
+os.unlink(disk + "/other")
+list(Checkpoints(disk + "/ck").follow(second.resume(disk + "/ck"), second))
+print("equal:", [r.train_loss for r in second.history] == [r.train_loss for r in whole.history])
+"""
+
+
+def test_a_full_disk_is_told_and_the_last_good_checkpoint_still_serves(oscillator, tmp_path):
+    """On a file system of 400 kB that another file fills up."""
+    (tmp_path / "disk").mkdir()
+    code = [sys.executable, "-c", FULL, str(oscillator), str(tmp_path / "disk")]
+    # A mount of its own for the process and those it starts; other users need no privilege.
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", *code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "Operation not permitted" in done.stderr or "unshare:" in done.stderr:
+        pytest.skip("this system lets no process mount a file system of its own")
+    print(done.stdout, done.stderr)
+    assert "full: [Errno 28] No space left on device" in done.stdout
+    (text,) = [line for line in done.stdout.splitlines() if line.startswith("told: ")]
+    assert "/disk/ck: the checkpoint of epoch " in text
+    assert "cannot be written (No space left on device). Whole ones: epoch" in text
+    assert "Make room" in text
+    assert "equal: True" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ({"keep_last": 0}, "keep_last = 0; give a whole number of epochs, at least 1."),
+        ({"keep_best": -1}, "keep_best = -1; give a whole number of epochs, at least 0."),
+        ({"mode": "most"}, "mode = 'most'; give 'min' or 'max'."),
+    ],
+)
+def test_wrong_options_are_told(tmp_path, options, expected):
+    """Each names the option, what was got, and what to give."""
+    with pytest.raises(ConfigError) as caught:
+        Checkpoints(tmp_path, **options)
+    print(caught.value)
+    assert str(caught.value) == expected
+
+
+def test_a_learner_without_a_fit_is_told(data, tmp_path):
+    """There is nothing to write of it."""
+    learner = GRULearner(data, hidden_size=4)
+    with pytest.raises(ConfigError, match="got a learner without a fit") as caught:
+        next(Checkpoints(tmp_path).follow([EpochResult(0, 1.0, 1.0)], learner))
+    print(caught.value)
+
+
+def test_packing_keeps_every_dtype_shape_and_key():
+    """Trees of several dtypes, empty and scalar arrays, and random keys come back as they were."""
+    tree = {
+        "a": jnp.arange(6.0).reshape(2, 3),
+        "b": [jnp.int32(7), jnp.zeros((0, 4)), jnp.bfloat16([1.5, -0.0])],
+        "key": jax.random.key(3),
+        "flags": jnp.array([True, False]),
+        "z": jnp.array([-0.0, jnp.nan, 1e-42]),
+    }
+    packed = pack(tree)
+    assert packed.layout == layout_of(tree)
+    assert [name for name, *_ in packed.layout] == ["a", "b.0", "b.1", "b.2", "flags", "key", "z"]
+    back = unpack(packed.data, tree)
+    assert jax.tree.structure(back) == jax.tree.structure(tree)
+    for x, y in zip(jax.tree.leaves(tree), jax.tree.leaves(back), strict=True):
+        assert (x.dtype, x.shape) == (y.dtype, y.shape)
+        if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+    assert jax.random.uniform(tree["key"]) == jax.random.uniform(back["key"])
+
+
+def test_a_packed_copy_outlives_what_it_was_made_from():
+    """A donated buffer is used again by the next step; the copy must not see that."""
+    x = jnp.arange(5.0)
+    packed = pack({"x": x})
+    x = jax.jit(lambda v: v + 100.0, donate_argnums=0)(x)
+    np.testing.assert_array_equal(packed.data.view(np.float32), np.arange(5.0))
+
+
+def test_a_run_by_name_with_a_plugin_model_resumes(data, tmp_path):
+    """The convolutions of tsjax-tcn, whose weight norm has parameters of its own."""
+    pytest.importorskip("tsjax_tcn")
+
+    def make():
+        return make_learner(data, "tcn/tcn", hidden_size=4, num_layers=2, seed=1)
+
+    whole, first, second = make(), make(), make()
+    list(whole.fit_iter(3, lr=1e-2))
+    interrupted(first, tmp_path, 3, 1)
+    list(second.resume(tmp_path))
+    assert_same(whole, second)

@@ -1,0 +1,71 @@
+"""One fit: what was asked for, and how far it is."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from tsjax_core.errors import ConfigError
+from tsjax_core.signatures import name_of
+from tsjax_core.training.schedules import Schedule, constant
+from tsjax_core.types import HostArray
+
+
+@dataclass
+class Fit:
+    """The plan of a fit, and what passes from one of its epochs to the next.
+
+    `rates` has the learning rate of every step, (n_epochs * steps,). `done` counts the epochs that
+    ended. `opt_state` is the optimizer's state, None before the first. `raw` holds the parameters
+    that training goes on from where the model holds others: their average. Parameters that are in
+    the model are taken from there, so that a loop may change them between two epochs. `name` tells
+    one fit from all others.
+    """
+
+    n_epochs: int
+    rates: HostArray
+    done: int = 0
+    opt_state: Any = None
+    raw: Any = None
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in each epoch."""
+        return len(self.rates) // self.n_epochs
+
+    def steps(self, epoch: int) -> zip[tuple[Any, Any]]:
+        """Return the progress of the fit, 0 to 1, and the learning rate at each step of `epoch`."""
+        part = slice(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
+        return zip(_progress(len(self.rates))[part], self.rates[part], strict=True)
+
+
+def plan_fit(n_epochs: int, rate: float, schedule: Schedule | None, steps_per_epoch: int) -> Fit:
+    """Return the fit of `n_epochs` at the learning rate `rate` times the factor of `schedule`.
+
+    Raises:
+        ConfigError: `n_epochs` is not positive, or the schedule gives something else than factors.
+    """
+    asked: Any = n_epochs
+    if isinstance(asked, bool) or not isinstance(asked, Integral) or asked < 1:
+        raise ConfigError(
+            f"n_epochs = {asked!r}; train for a whole number of epochs, at least 1.",
+            key="epochs",
+        )
+    progress = _progress(steps_per_epoch * int(asked))
+    rates = np.asarray(rate * (schedule or constant())(progress), np.float32)
+    if rates.shape != progress.shape or not np.isfinite(rates).all():
+        raise ConfigError(
+            f"schedule {name_of(schedule or constant)!r} returned shape {rates.shape} for "
+            f"progress of shape {progress.shape}; return one factor per value, all finite.",
+            key="schedule",
+        )
+    return Fit(int(asked), rates)
+
+
+def _progress(n_steps: int) -> HostArray:
+    return np.arange(n_steps, dtype=np.float32) / n_steps

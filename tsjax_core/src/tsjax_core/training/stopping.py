@@ -1,0 +1,115 @@
+"""Ending a training that does not get better any more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING, Any
+
+import jax
+from flax import nnx
+
+from tsjax_core.errors import ConfigError
+from tsjax_core.training.checkpoint import read_model
+from tsjax_core.training.monitor import Mode, Monitor
+from tsjax_core.training.progress import EpochResult
+
+if TYPE_CHECKING:
+    from tsjax_core.training.learner import Learner
+
+
+class EarlyStopping:
+    """Ends a fit after `patience` epochs in a row without improvement.
+
+        stopping = EarlyStopping(patience=10)
+        for result in stopping.follow(learner.fit_iter(200), learner):
+            ...
+
+    An epoch is an improvement if it passes the last improvement by more than `min_delta`; a value
+    that is not finite is none. In a fit that is resumed, the epochs before count as if there had
+    been no interruption.
+
+    Args:
+        patience: Epochs without improvement after which the fit ends, at least 1.
+        min_delta: What an improvement is more than, 0 or more, in the unit of the value.
+        monitor: `valid_loss`, `train_loss`, or the name of a metric or of a loss term.
+        mode: min where less is better, max where more is.
+        restore_best: Whether the model has the weights of the best epoch in the end, however the
+            loop ends, or those of the last.
+    """
+
+    def __init__(
+        self,
+        patience: int,
+        min_delta: float = 0.0,
+        monitor: str = "valid_loss",
+        mode: Mode = "min",
+        *,
+        restore_best: bool = True,
+    ) -> None:
+        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
+            raise ConfigError(
+                f"patience = {patience!r}; give a whole number of epochs, at least 1.",
+                key="patience",
+            )
+        if not 0.0 <= min_delta < math.inf:
+            raise ConfigError(f"min_delta = {min_delta!r}; give 0 or more.", key="min_delta")
+        self.patience = patience
+        self.min_delta = min_delta
+        self.restore_best = restore_best
+        self._monitor = Monitor(monitor, mode)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.best: EpochResult | None = None
+        """The best epoch, None before one had a finite value."""
+        self.stopped = False
+        """Whether the fit ended for want of improvement."""
+        self._passed = math.inf
+        self._waited = 0
+        self._weights: Any = None
+
+    def follow(
+        self, results: Iterable[EpochResult], learner: Learner
+    ) -> Generator[EpochResult, None, None]:
+        """Yield the `results` of a fit of `learner` unchanged, until there are no better ones.
+
+        Raises:
+            ConfigError: No epoch has a value of the name to monitor.
+            CheckpointError: The fit was resumed, and the best epoch before has no checkpoint.
+        """
+        self._begin()
+        fit = learner.fit_in_progress
+        before = learner.history[len(learner.history) - fit.done :] if fit is not None else []
+        for result in before:
+            self._see(result)
+        if self.best is not None and self.restore_best:
+            if learner.resumed_from is None:
+                raise ConfigError(
+                    "EarlyStopping.follow got a fit whose first epochs it has not seen; give it "
+                    "the results of fit_iter from the first one, or those of learner.resume."
+                )
+            self._weights = read_model(learner.resumed_from, self.best.epoch + 1, learner)
+        try:
+            for result in () if self.stopped else results:
+                if self._see(result) and self.restore_best:
+                    self._weights = jax.tree.map(lambda x: x, nnx.state(learner.model))
+                yield result
+                if self.stopped:
+                    break
+        finally:
+            if self._weights is not None:
+                nnx.update(learner.model, self._weights)
+
+    def _see(self, result: EpochResult) -> bool:
+        """Count `result` in; tell whether it is the best so far."""
+        cost = self._monitor.cost(result)
+        better = cost < (math.inf if self.best is None else self._monitor.cost(self.best))
+        if better:
+            self.best = result
+        if cost < self._passed - self.min_delta:
+            self._passed, self._waited = cost, 0
+        else:
+            self._waited += 1
+            self.stopped = self._waited >= self.patience
+        return better

@@ -11,7 +11,9 @@ from tsjax_core.data.stats import compute_norm_stats
 from tsjax_core.errors import TsjaxError
 from tsjax_core.hookspecs import hookimpl
 from tsjax_core.inference import predict
+from tsjax_core.losses.channels import masked_loss
 from tsjax_core.losses.compose import compose_losses
+from tsjax_core.losses.missing import ignore_nan
 from tsjax_core.losses.regression import (
     fit_percent,
     mae,
@@ -22,6 +24,14 @@ from tsjax_core.losses.regression import (
     rmse,
     vaf,
 )
+from tsjax_core.losses.regularizers import (
+    activation_regularizer,
+    temporal_activation_regularizer,
+)
+from tsjax_core.losses.robust import normalized_huber, normalized_log_cosh
+from tsjax_core.losses.selection import hardest, random_length
+from tsjax_core.losses.weights import time_weighted, weighted_loss
+from tsjax_core.losses.window import cut_loss, skip_n
 from tsjax_core.models.recurrent import GRU, LSTM, RNN
 from tsjax_core.registry import (
     Registry,
@@ -77,6 +87,7 @@ __all__ = [
     "Signals",
     "TsjaxError",
     "WindowedSource",
+    "activation_regularizer",
     "average_weights",
     "clip_gradients",
     "clip_weights",
@@ -84,6 +95,7 @@ __all__ = [
     "compute_norm_stats",
     "constant",
     "create_grain_dls",
+    "cut_loss",
     "fit_percent",
     "flat_cos",
     "get_loss",
@@ -93,12 +105,17 @@ __all__ = [
     "get_source",
     "get_store",
     "get_transform",
+    "hardest",
     "hookimpl",
+    "ignore_nan",
     "installed",
     "load_model",
     "mae",
     "make_learner",
+    "masked_loss",
     "mse",
+    "normalized_huber",
+    "normalized_log_cosh",
     "normalized_mae",
     "normalized_mse",
     "nrmse",
@@ -108,10 +125,15 @@ __all__ = [
     "plot_history",
     "plot_results",
     "predict",
+    "random_length",
     "resolve",
     "rmse",
     "skip_large",
+    "skip_n",
     "skip_nonfinite",
+    "temporal_activation_regularizer",
+    "time_weighted",
     "vaf",
     "warmup_cosine",
+    "weighted_loss",
 ]

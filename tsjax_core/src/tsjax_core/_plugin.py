@@ -17,10 +17,32 @@ def tsjax_models() -> Mapping[str, type]:
 
 @hookimpl
 def tsjax_losses() -> Mapping[str, Callable[..., Any]]:
-    from tsjax_core.losses import regression
+    from tsjax_core.losses import (
+        channels,
+        missing,
+        regression,
+        regularizers,
+        robust,
+        selection,
+        weights,
+        window,
+    )
 
-    names = ("normalized_mse", "normalized_mae", "mse", "mae")
-    return {name: getattr(regression, name) for name in names}
+    plain = ("normalized_mse", "normalized_mae", "mse", "mae")
+    return {
+        **{name: getattr(regression, name) for name in plain},
+        "normalized_huber": robust.normalized_huber,
+        "normalized_log_cosh": robust.normalized_log_cosh,
+        "skip_n": window.skip_n,
+        "cut_loss": window.cut_loss,
+        "masked": channels.masked_loss,
+        "time_weighted": weights.time_weighted,
+        "random_length": selection.random_length,
+        "hardest": selection.hardest,
+        "ignore_nan": missing.ignore_nan,
+        "activation_regularizer": regularizers.activation_regularizer,
+        "temporal_activation_regularizer": regularizers.temporal_activation_regularizer,
+    }
 
 
 @hookimpl

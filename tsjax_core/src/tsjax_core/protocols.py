@@ -86,7 +86,9 @@ class LossTerm(Protocol):
     and `key`, and is given exactly those.
     """
 
-    __call__: Callable[..., Array]
+    def __call__(self, *args: Any, **kwargs: Any) -> Array:
+        """Return the value, a scalar."""
+        ...
 
 
 class Metric(Protocol):
@@ -107,7 +109,9 @@ class BatchTransform(Protocol):
     host, before the compiled step.
     """
 
-    __call__: Callable[..., Mapping[str, Array]]
+    def __call__(self, *args: Any, **kwargs: Any) -> Mapping[str, Array]:
+        """Return the changed batch."""
+        ...
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ import numpy as np
 
 from tsjax_core.data.store import Split
 from tsjax_core.losses.compose import NamedTerm
+from tsjax_core.losses.wrapping import Arguments, form_of
 from tsjax_core.protocols import BatchedSource, Source
 from tsjax_core.signatures import name_of
 from tsjax_core.types import AnyArray, Array, HostArray, Sample
@@ -46,25 +47,38 @@ def compute_scores(
     Sequences (batch, time, n_y) of any lengths are joined into one record, so that a metric of a
     split is computed once on all its samples and is not a mean over batches or files.
     """
+    values: dict[str, float] = {}
+    channels: dict[str, dict[str, float]] = {}
+    for metric in metrics:
+        inner, pred, target, stats = _joined(metric, pairs, y_stats)
+        values[name_of(metric)] = float(inner(pred, target, *stats))
+        if getattr(metric, "channelwise", False) and len(names) > 1:
+            channels[name_of(metric)] = {
+                name: float(inner(pred[..., [i]], target[..., [i]], *(stat[[i]] for stat in stats)))
+                for i, name in enumerate(names)
+            }
+    return Scores(values, channels)
+
+
+def _joined(
+    metric: Callable[..., Array],
+    pairs: Sequence[tuple[HostArray, HostArray]],
+    y_stats: tuple[HostArray, HostArray],
+) -> tuple[Callable[..., Array], HostArray, HostArray, tuple[HostArray, HostArray]]:
+    """Return the metric and what it is computed on, with all sequences joined into one record.
+
+    Of a metric that is another one of a part of each sequence, that other one and those parts.
+    """
+    while (form := form_of(metric)) is not None and form.narrow is not None:
+        parts = [form.narrow(Arguments(*pair, *y_stats, {})) for pair in pairs]
+        metric = vars(metric)["inner"]
+        pairs = [(part.pred, part.target) for part in parts]
+        y_stats = parts[0].y_mean, parts[0].y_std
     pred, target = (
         np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays])[None]
         for arrays in zip(*pairs, strict=True)
     )
-    values = {name_of(m): float(m(pred, target, *y_stats)) for m in metrics}
-    channels: dict[str, dict[str, float]] = {}
-    for metric in metrics:
-        if getattr(metric, "channelwise", False) and len(names) > 1:
-            channels[name_of(metric)] = {
-                name: float(
-                    metric(
-                        pred[..., [i]],
-                        target[..., [i]],
-                        *(stat[[i]] for stat in y_stats),
-                    )
-                )
-                for i, name in enumerate(names)
-            }
-    return Scores(values, channels)
+    return metric, pred, target, y_stats
 
 
 def compute_loss(

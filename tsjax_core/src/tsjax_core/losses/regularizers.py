@@ -1,0 +1,84 @@
+"""Losses of a model's intermediate values, which it gives to losses that declare `aux`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+
+from tsjax_core.errors import ConfigError
+from tsjax_core.protocols import LossTerm
+from tsjax_core.types import AnyArray, Array
+
+
+def activation_regularizer(name: str = "hidden") -> LossTerm:
+    """Mean of the squares of an intermediate value of the model.
+
+    It keeps activations small; its weight is that of the term in the composition. Source: Merity,
+    McCann and Socher, Revisiting activation regularization for language RNNs (2017).
+
+    Args:
+        name: The value, among those that the model's `call_with_aux` gives.
+
+    Raises:
+        ConfigError: When the loss is computed: the model does not give the value.
+    """
+
+    def term(
+        pred: AnyArray,
+        target: AnyArray,
+        y_mean: AnyArray,
+        y_std: AnyArray,
+        *,
+        aux: Mapping[str, Array],
+    ) -> Array:
+        return jnp.mean(jnp.square(_value(aux, name, "activation_regularizer")))
+
+    term.__name__, term.__doc__ = "activation_regularizer", activation_regularizer.__doc__
+    return term
+
+
+def temporal_activation_regularizer(name: str = "hidden") -> LossTerm:
+    """Mean of the squared differences along time of an intermediate value of the model.
+
+    It keeps activations slow; its weight is that of the term in the composition. Source: Merity,
+    McCann and Socher, Revisiting activation regularization for language RNNs (2017).
+
+    Args:
+        name: The value, (batch, time, ...), among those that the model's `call_with_aux` gives.
+
+    Raises:
+        ConfigError: When the loss is computed: the model does not give the value, or gives it
+            without two samples along time.
+    """
+
+    def term(
+        pred: AnyArray,
+        target: AnyArray,
+        y_mean: AnyArray,
+        y_std: AnyArray,
+        *,
+        aux: Mapping[str, Array],
+    ) -> Array:
+        value = _value(aux, name, "temporal_activation_regularizer")
+        if value.ndim < 3 or value.shape[1] < 2:
+            raise ConfigError(
+                f"temporal_activation_regularizer: {name!r} has shape {value.shape}; it needs a "
+                "value (batch, time, ...) of 2 samples or more.",
+                key="loss.name",
+            )
+        return jnp.mean(jnp.square(jnp.diff(value, axis=1)))
+
+    term.__name__ = "temporal_activation_regularizer"
+    term.__doc__ = temporal_activation_regularizer.__doc__
+    return term
+
+
+def _value(aux: Mapping[str, Array], name: str, asking: str) -> Array:
+    if name not in aux:
+        raise ConfigError(
+            f"{asking}: the model gives no intermediate value {name!r}; it gives "
+            f"{', '.join(map(repr, aux)) or 'none'}.",
+            key="name",
+        )
+    return aux[name]

@@ -1,0 +1,117 @@
+"""Losses of a part of each batch that is drawn, or chosen by the loss itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from tsjax_core.errors import ConfigError
+from tsjax_core.losses.pointwise import checked_sequences, library, reweighted
+from tsjax_core.losses.wrapping import Arguments, Points
+from tsjax_core.protocols import LossTerm
+from tsjax_core.types import AnyArray, Array
+
+
+def random_length(
+    loss: LossTerm, shortest: int = 1, longest: int | None = None, mode: int | None = None
+) -> LossTerm:
+    """The mean over the sequences of a batch of the loss of a beginning of random length.
+
+    Each sequence has a length of its own, drawn in every step from a triangular distribution.
+    `loss` is a mean over samples, or is computed on each sample alone and then averaged. In
+    validation, where it counts only if no other term does without a random key, the lengths are
+    the same every time.
+
+    Args:
+        loss: A loss, or a composed loss, each of whose terms is wrapped.
+        shortest: Least length in samples.
+        longest: Greatest length; that of the sequence if not given, and never more.
+        mode: Most probable length; `shortest` if not given.
+
+    Raises:
+        ConfigError: The lengths are not in the order 1, shortest, mode, longest; or, when the loss
+            is computed, the targets are scalars.
+    """
+    middle = shortest if mode is None else mode
+    order = [1, shortest, middle, *([] if longest is None else [longest])]
+    if order != sorted(order):
+        raise ConfigError(
+            f"random_length got shortest = {shortest}, mode = {mode} and longest = {longest}; give "
+            "1 <= shortest <= mode <= longest.",
+            key="shortest",
+        )
+
+    def reweigh(points: Points, arguments: Arguments) -> AnyArray:
+        checked_sequences("random_length", arguments)
+        rows, time = points.values.shape[:2]
+        most = time if longest is None else min(longest, time)
+        lengths = _triangular(
+            arguments.given["key"], rows, min(shortest, most), min(middle, most), most
+        )
+        xp = library(points)
+        counts = xp.asarray(jnp.arange(time) < lengths[:, None])[..., None]
+        weights = points.weights * counts
+        # Every sequence counts alike, however long its beginning is.
+        sums = weights.sum((1, 2), keepdims=True)
+        shares: AnyArray = weights / xp.where(sums == 0, 1, sums)
+        return shares
+
+    return reweighted(loss, reweigh, adds=frozenset({"key"}))
+
+
+def _triangular(key: Array, n: int, low: int, mode: int, high: int) -> Array:
+    """Draw n whole numbers from `low` to `high`, of which `mode` is the most probable.
+
+    The floor of a triangular variate on [low, high + 1] with its mode in the middle of that of the
+    numbers; by the inverse of its distribution function.
+    """
+    width, rise, fall = high + 1 - low, mode + 0.5 - low, high + 0.5 - mode
+    u = jax.random.uniform(key, (n,))
+    left = low + jnp.sqrt(u * width * rise)
+    right = high + 1 - jnp.sqrt((1.0 - u) * width * fall)
+    return jnp.clip(jnp.floor(jnp.where(u < rise / width, left, right)), low, high)
+
+
+def hardest(loss: LossTerm, share: float = 0.9) -> LossTerm:
+    """The mean of the loss over the sequences of a batch with the largest losses.
+
+    These are the fewest that make up `share` of the sum of the losses of all sequences, and at
+    least one. Others have no gradient. The loss is not negative; it is a mean over samples, or is
+    computed on each sample alone and then averaged.
+
+    Args:
+        loss: A loss, or a composed loss, each of whose terms is wrapped and chooses by itself.
+        share: Share of the summed losses, above 0 and at most 1.
+
+    Raises:
+        ConfigError: `share` is out of its range.
+    """
+    if not 0.0 < share <= 1.0:
+        raise ConfigError(f"share = {share!r}; give a share above 0 and at most 1.", key="share")
+
+    def reweigh(points: Points, arguments: Arguments) -> AnyArray:
+        xp = library(points)
+        values, weights = points.values, points.weights
+        if xp is jnp:
+            values, weights = lax.stop_gradient((values, weights))
+        sums = weights.sum((1, 2))
+        total = (xp.where(weights == 0, 0.0, values) * weights).sum((1, 2))
+        kept = _hardest(xp, total / xp.where(sums == 0, 1, sums), share)
+        changed: AnyArray = points.weights * kept[:, None, None]
+        return changed
+
+    return reweighted(loss, reweigh)
+
+
+def _hardest(xp: Any, losses: Any, share: float) -> Any:
+    """Return which of `losses` (batch,) are the fewest that make up `share` of their sum."""
+    order = xp.argsort(-losses)
+    ranked = losses[order]
+    before = xp.concatenate([xp.zeros_like(ranked[:1]), xp.cumsum(ranked)[:-1]])
+    within = before < share * xp.sum(ranked)
+    rank = xp.argsort(order)
+    # A loss that is NaN is no reason to train on without it.
+    return within[rank] | (rank == 0) | xp.isnan(losses)

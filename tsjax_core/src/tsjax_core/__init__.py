@@ -60,6 +60,16 @@ from tsjax_core.training.updates import (
     skip_large,
     skip_nonfinite,
 )
+from tsjax_core.transforms.compose import compose_transforms
+from tsjax_core.transforms.evaluation import also_in_evaluation
+from tsjax_core.transforms.noise import (
+    add_bias,
+    add_grouped_noise,
+    add_noise,
+    add_varying_noise,
+)
+from tsjax_core.transforms.probability import with_probability
+from tsjax_core.transforms.truncate import truncate_schedule, vary_length
 from tsjax_core.types import Buffer, NormStats, Signals
 from tsjax_core.viz import plot_batch, plot_history, plot_results
 
@@ -88,10 +98,16 @@ __all__ = [
     "TsjaxError",
     "WindowedSource",
     "activation_regularizer",
+    "add_bias",
+    "add_grouped_noise",
+    "add_noise",
+    "add_varying_noise",
+    "also_in_evaluation",
     "average_weights",
     "clip_gradients",
     "clip_weights",
     "compose_losses",
+    "compose_transforms",
     "compute_norm_stats",
     "constant",
     "create_grain_dls",
@@ -133,7 +149,10 @@ __all__ = [
     "skip_nonfinite",
     "temporal_activation_regularizer",
     "time_weighted",
+    "truncate_schedule",
     "vaf",
+    "vary_length",
     "warmup_cosine",
     "weighted_loss",
+    "with_probability",
 ]

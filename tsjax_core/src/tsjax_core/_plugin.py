@@ -54,6 +54,21 @@ def tsjax_metrics() -> Mapping[str, Callable[..., Any]]:
 
 
 @hookimpl
+def tsjax_transforms() -> Mapping[str, Callable[..., Any]]:
+    from tsjax_core.transforms import noise, probability, truncate
+
+    return {
+        "noise": noise.add_noise,
+        "varying_noise": noise.add_varying_noise,
+        "grouped_noise": noise.add_grouped_noise,
+        "bias": noise.add_bias,
+        "truncate_schedule": truncate.truncate_schedule,
+        "vary_length": truncate.vary_length,
+        "with_probability": probability.with_probability,
+    }
+
+
+@hookimpl
 def tsjax_sources() -> Mapping[str, Callable[..., Any]]:
     from tsjax_core.data.sources import FullSequenceSource, WindowedSource
 

@@ -32,6 +32,9 @@ from tsjax_core.training.learner import Learner
 from tsjax_core.training.optimizers import Optimizer
 from tsjax_core.training.stopping import EarlyStopping
 from tsjax_core.training.updates import clip_gradients, skip_large, skip_nonfinite
+from tsjax_core.transforms.changes import Transform
+from tsjax_core.transforms.compose import compose_transforms
+from tsjax_core.transforms.evaluation import also_in_evaluation
 from tsjax_core.types import Array
 
 SECTIONS = ("data", "model", "loss", "transform", "train")
@@ -130,16 +133,7 @@ class Experiment:
         spec_class, options = found("model", self.model, where="model", file=self.file)
         spec = made(spec_class, options, where="model", file=self.file)
         loss = self._loss()
-        transforms = [
-            transform_of(table, where="transform", file=self.file) for table in self.transform
-        ]
-        if len(transforms) > 1:
-            raise ConfigError(
-                f"{self.file}: [transform] stands {len(transforms)} times; this version applies "
-                "one transform. Keep one.",
-                key="transform",
-                file=self.file,
-            )
+        transform = self._transform()
         metrics = [
             resolved("metric", name, where="train", key="metrics", file=self.file)
             for name in self.train.metrics
@@ -152,12 +146,14 @@ class Experiment:
                 loss,
                 metrics,
                 self.train.optimizer(),
-                batch_transform=transforms[0] if transforms else None,
+                batch_transform=transform,
                 n_skip=self.train.n_skip,
                 seed=self.train.seed,
             )
         except ConfigError as error:
-            raise placed(error, "train", self.file) from error
+            # What a loss refuses first shows where it meets model and data.
+            where = "loss" if error.key == "loss" else "train"
+            raise placed(error, where, self.file) from error
 
     def pipeline(self) -> GrainPipeline:
         """Return the data of this experiment."""
@@ -194,6 +190,26 @@ class Experiment:
         if not pairs:
             return normalized_mae
         return compose_losses(**pairs)
+
+    def _transform(self) -> Transform | None:
+        transforms = []
+        for table in self.transform:
+            options = dict(table)
+            evaluation = options.pop("evaluation", False)
+            if not isinstance(evaluation, bool):
+                raise self._error(
+                    f"evaluation: expected true or false, got {evaluation!r}", "transform"
+                )
+            transform: Transform = transform_of(options, where="transform", file=self.file)
+            if evaluation:
+                try:
+                    transform = also_in_evaluation(transform)
+                except ConfigError as error:
+                    raise placed(error, "transform", self.file) from error
+            transforms.append(transform)
+        if len(transforms) > 1:
+            return compose_transforms(*transforms)
+        return transforms[0] if transforms else None
 
     def _error(self, text: str, where: str) -> ConfigError:
         return ConfigError(f"{place(where, self.file)}{text}", key=where, file=self.file)

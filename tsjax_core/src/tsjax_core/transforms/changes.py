@@ -1,0 +1,36 @@
+"""What every part of tsjax that calls a batch transform has to know of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from tsjax_core.errors import SignatureError
+from tsjax_core.types import Batch
+
+Transform: TypeAlias = Callable[..., Mapping[str, Any]]
+"""A batch transform: a function, or an object that is called like one."""
+
+
+def changes_shape(transform: object) -> bool:
+    """Tell whether `transform` changes shapes, and so runs on the host."""
+    return bool(getattr(transform, "changes_shape", False))
+
+
+def check_batch(changed: Any, batch: Batch, name: str) -> None:
+    """Raise SignatureError unless the transform `name` made of `batch` a batch with its keys."""
+    if isinstance(changed, Mapping) and changed.keys() >= batch.keys():
+        return
+    got = list(changed) if isinstance(changed, Mapping) else type(changed).__name__
+    raise SignatureError(
+        f"transform {name!r} returned {got}; return a batch with the keys {list(batch)}, such as "
+        "{**batch, 'u': ...}."
+    )
+
+
+def signature_of(wants: Iterable[str]) -> inspect.Signature:
+    """Return the signature of a transform that declares `wants`."""
+    batch = inspect.Parameter("batch", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in sorted(wants)]
+    return inspect.Signature([batch, *keywords])

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import h5py
+import jax.numpy as jnp
 import numpy as np
 
 from tsjax_core import (
@@ -17,15 +18,36 @@ from tsjax_core import (
     HDF5Store,
     ResampledStore,
     WindowedSource,
+    activation_regularizer,
+    add_bias,
+    add_grouped_noise,
+    add_noise,
+    add_varying_noise,
+    also_in_evaluation,
     compose_losses,
+    compose_transforms,
+    cut_loss,
     fit_percent,
+    hardest,
+    ignore_nan,
     mae,
+    masked_loss,
     mse,
+    normalized_huber,
+    normalized_log_cosh,
     normalized_mae,
     normalized_mse,
     nrmse,
+    random_length,
     rmse,
+    skip_n,
+    temporal_activation_regularizer,
+    time_weighted,
+    truncate_schedule,
     vaf,
+    vary_length,
+    weighted_loss,
+    with_probability,
 )
 from tsjax_core.testing import (
     LossConformance,
@@ -35,6 +57,7 @@ from tsjax_core.testing import (
     SourceConformance,
     StatefulModelConformance,
     StoreConformance,
+    TransformConformance,
 )
 
 
@@ -82,6 +105,65 @@ class TestComposedLoss(LossConformance):
     loss = compose_losses((mse, 0.5), (mae, 2.0))
 
 
+class TestNormalizedHuber(LossConformance):
+    loss = normalized_huber(delta=0.5)
+
+
+class TestNormalizedLogCosh(LossConformance):
+    loss = normalized_log_cosh
+
+
+class TestSkipN(LossConformance):
+    loss = skip_n(normalized_mse, 5)
+
+
+class TestCutLoss(LossConformance):
+    loss = cut_loss(normalized_mae, left=2, right=3)
+
+
+class TestMaskedLoss(LossConformance):
+    loss = masked_loss(normalized_mse, [True, False, True])
+
+
+class TestWeightedLoss(LossConformance):
+    loss = weighted_loss(normalized_mae, lambda batch: abs(batch["u"][..., 0]))
+
+
+class TestTimeWeighted(LossConformance):
+    loss = time_weighted(normalized_mse)
+
+
+class TestRandomLength(LossConformance):
+    loss = random_length(normalized_mse, shortest=3, longest=20)
+
+
+class TestHardest(LossConformance):
+    loss = hardest(normalized_mse, share=0.5)
+
+
+class TestIgnoreNaN(LossConformance):
+    loss = ignore_nan(normalized_mae)
+
+
+class TestNestedLosses(LossConformance):
+    loss = hardest(time_weighted(skip_n(masked_loss(rmse, [True, False, True]), 5)))
+
+
+class WithHidden:
+    """Intermediate values (batch, time, hidden_size), and a term that does not see the target."""
+
+    aux = {"hidden": jnp.sin(jnp.arange(3.0 * 24 * 2)).reshape(3, 24, 2)}
+    minimum = None
+
+
+class TestActivationRegularizer(WithHidden, LossConformance):
+    loss = activation_regularizer()
+
+
+class TestTemporalActivationRegularizer(WithHidden, LossConformance):
+    loss = temporal_activation_regularizer()
+
+
 class TestMSEMetric(MetricConformance):
     metric = mse
     best = 0.0
@@ -112,6 +194,38 @@ class TestVAF(MetricConformance):
     metric = vaf
     best = 100.0
     higher_is_better = True
+
+
+class TestNoise(TransformConformance):
+    transform = staticmethod(add_noise(std=[0.1, 0.2, 0.3], mean=1.0))
+
+
+class TestVaryingNoise(TransformConformance):
+    transform = staticmethod(add_varying_noise())
+
+
+class TestGroupedNoise(TransformConformance):
+    transform = staticmethod(add_grouped_noise([0.1, 0.2], [0, 1, 1]))
+
+
+class TestBias(TransformConformance):
+    transform = staticmethod(add_bias(p=0.5))
+
+
+class TestTruncateSchedule(TransformConformance):
+    transform = staticmethod(truncate_schedule(10))
+
+
+class TestVaryLength(TransformConformance):
+    transform = staticmethod(vary_length(10))
+
+
+class TestWithProbability(TransformConformance):
+    transform = staticmethod(with_probability(add_noise(), 0.5))
+
+
+class TestComposedTransform(TransformConformance):
+    transform = compose_transforms(vary_length(10), add_noise(), also_in_evaluation(add_bias()))
 
 
 class WithFiles:
@@ -196,7 +310,32 @@ class TestPlugin(PluginConformance):
     namespace = "core"
     offers = {
         "model": {"rnn", "gru", "lstm"},
-        "loss": {"mse", "mae", "normalized_mse", "normalized_mae"},
+        "loss": {
+            "activation_regularizer",
+            "cut_loss",
+            "hardest",
+            "ignore_nan",
+            "mae",
+            "masked",
+            "mse",
+            "normalized_huber",
+            "normalized_log_cosh",
+            "normalized_mae",
+            "normalized_mse",
+            "random_length",
+            "skip_n",
+            "temporal_activation_regularizer",
+            "time_weighted",
+        },
+        "transform": {
+            "noise",
+            "varying_noise",
+            "grouped_noise",
+            "bias",
+            "truncate_schedule",
+            "vary_length",
+            "with_probability",
+        },
         "metric": {"mse", "mae", "rmse", "nrmse", "fit_percent", "vaf"},
         "source": {"windowed", "full_sequence"},
         "store": {"hdf5", "csv", "resampled"},

@@ -24,7 +24,7 @@ def placed(error: ConfigError, where: str, file: Path | None) -> ConfigError:
     """Return `error` with file and table in its text."""
     if error.file is not None or file is None:
         return error
-    key = f"{where}.{error.key}" if error.key else where
+    key = where if error.key in {None, where} else f"{where}.{error.key}"
     return ConfigError(f"{place(where, file)}{error}", key=key, file=file)
 
 

@@ -49,7 +49,7 @@ def masked_loss(loss: LossTerm, channel_mask: Sequence[bool]) -> LossTerm:
         raise ConfigError(
             f"masked_loss has a channel_mask of {len(mask)} channels, {len(chosen)} of them true, "
             f"and the {what} has {width}; give one value for each channel of the prediction.",
-            key="channel_mask",
+            key="loss",
         )
 
     def narrow(arguments: Arguments) -> Arguments:

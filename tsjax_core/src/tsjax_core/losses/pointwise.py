@@ -173,5 +173,5 @@ def checked_sequences(name: str, arguments: Arguments) -> None:
         raise ConfigError(
             f"{name} got a prediction of shape {arguments.pred.shape}; it needs sequences (batch, "
             "time, n_y), and scalar targets have no time.",
-            key=name,
+            key="loss",
         )

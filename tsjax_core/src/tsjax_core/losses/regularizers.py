@@ -65,7 +65,7 @@ def temporal_activation_regularizer(name: str = "hidden") -> LossTerm:
             raise ConfigError(
                 f"temporal_activation_regularizer: {name!r} has shape {value.shape}; it needs a "
                 "value (batch, time, ...) of 2 samples or more.",
-                key="loss.name",
+                key="loss",
             )
         return jnp.mean(jnp.square(jnp.diff(value, axis=1)))
 
@@ -79,6 +79,6 @@ def _value(aux: Mapping[str, Array], name: str, asking: str) -> Array:
         raise ConfigError(
             f"{asking}: the model gives no intermediate value {name!r}; it gives "
             f"{', '.join(map(repr, aux)) or 'none'}.",
-            key="name",
+            key="loss",
         )
     return aux[name]

@@ -57,7 +57,7 @@ def _aligned(weights: Any, points: Points) -> Any:
             f"weighted_loss got weights of shape {weights.shape}, and the loss has {wanted[0]} "
             f"sequences of {wanted[1]} samples; return an array that broadcasts to {wanted[:2]}"
             f"{also}.",
-            key="weights",
+            key="loss",
         )
     return aligned
 

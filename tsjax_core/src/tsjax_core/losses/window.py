@@ -63,7 +63,7 @@ def _cut(loss: LossTerm, name: str, left: int, right: int) -> LossTerm:
             raise ConfigError(
                 f"{name} leaves nothing of a sequence of {length} samples; cut less, or use longer "
                 "sequences.",
-                key=name,
+                key="loss",
             )
         part = slice(left, length - right)
         given = arguments.given

@@ -92,7 +92,10 @@ def test_train_writes_a_whole_run_directory(run):
     } <= names
     rows = table(run / "history.csv")
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-    assert set(rows[0]) == {"epoch", "seconds", "train_loss", "valid_loss", "rmse", "fit_percent"}
+    assert list(rows[0]) == [
+        "epoch", "seconds", "train_loss", "valid_loss", "skipped", "rmse", "fit_percent"
+    ]  # fmt: skip
+    assert load_experiment(run / "experiment.toml").build().resume(run / "checkpoints") is not None
     versions = json.loads((run / "versions.json").read_text())
     assert {"tsjax-core", "jax", "flax", "python"} <= set(versions)
     text = (run / "experiment.toml").read_text()
@@ -237,24 +240,40 @@ def test_a_training_that_diverges_says_so(folder, tsjax, monkeypatch):
     out = folder / "diverged"
     status, _, err = tsjax("train", folder / "small.toml", "--out", out, "--set", "train.lr=1e38")
     assert status == 1
-    assert "training diverged in epoch 1: the loss is not finite" in err
-    assert "Lower lr. If that does not help, see whether the model's outputs are finite" in err
+    assert "skipped 5 of 6 steps" in err
+    assert "training diverged in epoch 2: the loss was not finite in any of its 6 steps" in err
+    assert "and there is no model to keep. Try a lower lr; clip the gradients" in err
+    assert f"{out} was removed." in err
     assert not out.exists()
 
     from tsjax_core.training.learner import Learner
 
-    loss = Learner._loss_of
-    monkeypatch.setattr(
-        Learner,
-        "_loss_of",
-        lambda self, split, pairs: (
-            float("nan") if len(self.history) == 2 else loss(self, split, pairs)
-        ),
-    )
-    status, text, _ = tsjax("train", folder / "small.toml", "--out", out)
+    epoch = Learner._train_epoch
+
+    def at_a_cliff(self, fit, number):
+        if number == 2:
+            fit.rates[:] = 1e38
+        return epoch(self, fit, number)
+
+    monkeypatch.setattr(Learner, "_train_epoch", at_a_cliff)
+    change = ("--set", "train.epochs=5")
+    status, text, _ = tsjax("train", folder / "small.toml", "--out", out, *change)
     assert status == 1
-    assert "training diverged in epoch 3" in text
+    assert "training diverged in epoch 4: the loss was not finite in any" in text
+    assert "kept the model of epoch 2 (best valid_loss)" in text
     assert (out / "model" / "model.json").exists()
+
+
+def test_simulations_that_leave_the_range_of_numbers_are_told(folder, tsjax, monkeypatch):
+    """All losses of the training are finite, and those of the validation never are."""
+    from tsjax_core.training.learner import Learner
+
+    monkeypatch.setattr(Learner, "_loss_of", lambda *_: float("inf"))
+    status, _, err = tsjax("train", folder / "small.toml", "--out", folder / "unstable")
+    assert status == 1
+    assert "training gave no finite valid_loss, and there is no model to keep." in err
+    assert "The simulations of the validation data leave the range of numbers" in err
+    assert not (folder / "unstable").exists()
 
 
 def test_units_in_brackets_are_part_of_a_name(tsjax, tmp_path, monkeypatch):
@@ -406,7 +425,7 @@ def test_the_tables_of_an_experiment_can_be_shown(tsjax):
     out = tsjax("show", "train")[1]
     assert all(part in out for part in ("schedule", "keep", "'best' | 'last'"))
     assert "\ntsjax-core 0." in "\n" + tsjax("--version")[1]
-    assert "no transform is installed" in tsjax("list", "transform")[1]
+    assert "core/noise" in tsjax("list", "transform")[1]
 
 
 def test_bad_calls_have_status_2(tsjax):
@@ -422,10 +441,10 @@ def test_ctrl_c_finishes_the_run_after_the_last_whole_epoch(folder, tsjax, monke
 
     epoch = Learner._train_epoch
 
-    def interrupted(self, number, *rest):
+    def interrupted(self, fit, number):
         if number == 2:
             raise KeyboardInterrupt
-        return epoch(self, number, *rest)
+        return epoch(self, fit, number)
 
     monkeypatch.setattr(Learner, "_train_epoch", interrupted)
     out = folder / "interrupted"
@@ -433,7 +452,7 @@ def test_ctrl_c_finishes_the_run_after_the_last_whole_epoch(folder, tsjax, monke
     assert status == 1
     assert "training interrupted after 2 epochs" in text
     assert (out / "report" / "scores.csv").exists()
-    monkeypatch.setattr(Learner, "_train_epoch", lambda self, *_: interrupted(self, 2))
+    monkeypatch.setattr(Learner, "_train_epoch", lambda self, *_: interrupted(self, None, 2))
     status, _, err = tsjax("train", folder / "small.toml", "--out", folder / "nothing")
     assert status == 1
     assert "interrupted after 0 epochs" in err

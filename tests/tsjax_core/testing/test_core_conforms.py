@@ -197,31 +197,31 @@ class TestVAF(MetricConformance):
 
 
 class TestNoise(TransformConformance):
-    transform = staticmethod(add_noise(std=[0.1, 0.2, 0.3], mean=1.0))
+    transform = add_noise(std=[0.1, 0.2, 0.3], mean=1.0)
 
 
 class TestVaryingNoise(TransformConformance):
-    transform = staticmethod(add_varying_noise())
+    transform = add_varying_noise()
 
 
 class TestGroupedNoise(TransformConformance):
-    transform = staticmethod(add_grouped_noise([0.1, 0.2], [0, 1, 1]))
+    transform = add_grouped_noise([0.1, 0.2], [0, 1, 1])
 
 
 class TestBias(TransformConformance):
-    transform = staticmethod(add_bias(p=0.5))
+    transform = add_bias(p=0.5)
 
 
 class TestTruncateSchedule(TransformConformance):
-    transform = staticmethod(truncate_schedule(10))
+    transform = truncate_schedule(10)
 
 
 class TestVaryLength(TransformConformance):
-    transform = staticmethod(vary_length(10))
+    transform = vary_length(10)
 
 
 class TestWithProbability(TransformConformance):
-    transform = staticmethod(with_probability(add_noise(), 0.5))
+    transform = with_probability(add_noise(), 0.5)
 
 
 class TestComposedTransform(TransformConformance):

@@ -37,8 +37,8 @@ def normalized_huber(delta: float = 1.0) -> LossTerm:
     def huber(pred: AnyArray, target: AnyArray, y_mean: AnyArray, y_std: AnyArray) -> Array:
         both = compare(pred, target)
         size = both.xp.abs(both.error / y_std)
-        near = both.xp.minimum(size, delta)
-        mean: Array = mean_over(both, 0.5 * both.xp.square(near) + delta * (size - near))
+        near, beyond = both.xp.minimum(size, delta), both.xp.maximum(size - delta, 0.0)
+        mean: Array = mean_over(both, 0.5 * both.xp.square(near) + delta * beyond)
         return mean
 
     huber.__name__, huber.__doc__ = "normalized_huber", normalized_huber.__doc__

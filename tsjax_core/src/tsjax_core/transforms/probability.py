@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-from jax import lax
+import jax.numpy as jnp
 
 from tsjax_core.errors import ConfigError
 from tsjax_core.protocols import BatchTransform
@@ -51,14 +51,14 @@ def with_probability(transform: BatchTransform, p: float) -> BatchTransform:
         if on_host:
             return transform(batch, **given) if is_changed else batch
 
-        def change(batch: Batch) -> Mapping[str, Any]:
-            changed = transform(batch, **given)
-            check_batch(changed, batch, name)
-            return dict(changed)
-
-        _check_alike(batch, jax.eval_shape(change, dict(batch)), name)
-        result: Mapping[str, Any] = lax.cond(is_changed, change, lambda same: same, dict(batch))
-        return result
+        changed = transform(batch, **given)
+        check_batch(changed, batch, name)
+        _check_alike(batch, changed, name)
+        # Not a branch, which outside of a compiled step would be compiled for every batch anew.
+        return {
+            key: same if changed[key] is same else jnp.where(is_changed, changed[key], same)
+            for key, same in batch.items()
+        }
 
     apply.__name__ = apply.__qualname__ = name
     apply.__doc__ = transform.__doc__
@@ -84,7 +84,7 @@ def _check_alike(before: Batch, after: Mapping[str, Any], name: str) -> None:
     """Raise ConfigError where a changed batch cannot stand in place of the unchanged one."""
     told = [f"adds {key!r}" for key in after if key not in before]
     for key in before:
-        was, becomes = jax.typeof(before[key]), after[key]
+        was, becomes = jax.typeof(before[key]), jax.typeof(after[key])
         if (was.shape, was.dtype) != (becomes.shape, becomes.dtype):
             told.append(
                 f"makes {key} {was.dtype}{list(was.shape)} into "

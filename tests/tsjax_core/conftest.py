@@ -1,4 +1,4 @@
-"""Plugins for tests are real distributions: modules and a `.dist-info` folder on `sys.path`."""
+"""Plugins for tests are real distributions in a folder on `sys.path`; `tsjax` runs in-process."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import pytest
 
+from tsjax_core import cli
 from tsjax_core.errors import PluginError
 from tsjax_core.hookspecs import HOOKS
 from tsjax_core.registry import Registry
@@ -120,3 +121,19 @@ def site(tmp_path, monkeypatch):
     for module in set(sys.modules) - before:
         if module.startswith("fake_"):
             del sys.modules[module]
+
+
+@pytest.fixture
+def tsjax(monkeypatch, capsys):
+    """Run the command in this process; return exit status, standard output and error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tsjax", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        out = capsys.readouterr()
+        print(out.out, out.err, sep="\n")
+        code = left.value.code
+        return (code if isinstance(code, int) else 0), out.out, out.err
+
+    return run

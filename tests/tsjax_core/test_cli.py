@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tomli_w
 
-from tsjax_core import cli, load_model, predict
+from tsjax_core import load_model, predict
 from tsjax_core.experiment import load_experiment
 from tsjax_core.registry import Registry
 from tsjax_core.run import load_learner
@@ -41,22 +41,6 @@ def rows_of(file: Path) -> list[list[str]]:
 
 def table(file: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(file.read_text().splitlines()))
-
-
-@pytest.fixture
-def tsjax(monkeypatch, capsys):
-    """Run the command in this process; return exit status, standard output and error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tsjax", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        out = capsys.readouterr()
-        print(out.out, out.err, sep="\n")
-        code = left.value.code
-        return (code if isinstance(code, int) else 0), out.out, out.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

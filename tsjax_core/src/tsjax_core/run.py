@@ -93,11 +93,19 @@ def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
         _write_versions(out / "versions.json")
         options = experiment.train
         results = learner.fit_iter(options.epochs, options.lr, SCHEDULES[options.schedule]())
+        kept = False
         try:
-            return _complete(learner, experiment, out, results)
+            result = _complete(learner, experiment, out, results)
+            kept = True
+        except TrainingError as error:
+            raise TrainingError(f"{error} {out} was removed.") from error
+        except BaseException:
+            kept = bool(learner.history)
+            raise
         finally:
-            if not learner.history:
+            if not kept:
                 shutil.rmtree(out)
+        return result
 
 
 def resume(run: Path, console: Console, epoch: int | None = None) -> RunResult:
@@ -172,10 +180,9 @@ def _complete(
             path=out,
         )
     if stopping.best is None:
-        gone = "" if learner.history else f"; {out} was removed"
         if ended == "finished":
             ended, advice = f"gave no finite {options.monitor}", UNSTABLE
-        raise TrainingError(f"training {ended}, and there is no model to keep{gone}. {advice}")
+        raise TrainingError(f"training {ended}, and there is no model to keep. {advice}")
     if ended == "finished" and stopping.stopped:
         ended = STOPPED
     learner.save(out / MODEL)

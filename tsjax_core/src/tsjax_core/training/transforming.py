@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from tsjax_core.errors import SignatureError
 from tsjax_core.signatures import TRANSFORM_ARGUMENTS, declared, name_of
-
-try:
-    from tsjax_core.transforms.compose import ComposedTransform
-except ImportError:
-
-    class ComposedTransform:
-        pass
-
-
+from tsjax_core.transforms.changes import Transform, changes_shape, check_batch
+from tsjax_core.transforms.compose import ComposedTransform
 from tsjax_core.types import Array, Batch
-
-Transform: TypeAlias = Callable[..., Mapping[str, Array]]
-
 
 class Clock(NamedTuple):
     """Where in the fit a step is; data, so that every step runs the same program.
@@ -60,7 +49,7 @@ class PlacedTransform:
             self._evaluation = _placed(transform.in_evaluation)
         elif transform is not None:
             placed = _placed(transform)
-            if getattr(transform, "changes_shape", False):
+            if changes_shape(transform):
                 self._on_host = placed
             else:
                 self._compiled = placed
@@ -99,12 +88,7 @@ def _placed(transform: Transform | None) -> Callable[[Batch, Clock], Batch] | No
     def apply(batch: Batch, clock: Clock) -> Batch:
         given = {"key": clock.key_for(0), "progress": clock.progress, "epoch": clock.epoch}
         changed = transform(batch, **{name: given[name] for name in wants})
-        if not isinstance(changed, Mapping) or not changed.keys() >= batch.keys():
-            got = list(changed) if isinstance(changed, Mapping) else type(changed).__name__
-            raise SignatureError(
-                f"transform {name_of(transform)!r} returned {got}; return a batch with the "
-                f"keys {list(batch)}, such as {{**batch, 'u': ...}}."
-            )
+        check_batch(changed, batch, name_of(transform))
         return changed
 
     return apply

@@ -1,0 +1,64 @@
+"""What a checkpoint after every epoch costs, and how long it takes to resume.
+
+Learners train in turn in one process, without checkpoints and with them; printed
+are the median epochs of each and their difference as a share of the epoch without. Run with:
+
+    python benchmarks/checkpoints.py
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+from tsjax_core import Checkpoints, Learner, create_grain_dls, make_learner
+from tsjax_core.data.simulated import write_duffing
+
+ROUNDS = 40
+SIZES = ((16, 2_000), (64, 8_000), (64, 40_000))
+"""Hidden units of a GRU, and samples of training data."""
+
+
+def seconds_of_epochs(learner: Learner, folder: Path | None) -> list[float]:
+    """Return the time from one result to the next, as the loop sees it."""
+    results = learner.fit_iter(ROUNDS, lr=1e-3)
+    if folder is not None:
+        results = Checkpoints(folder).follow(results, learner)
+    moments = [time.perf_counter()]
+    for _ in results:
+        moments.append(time.perf_counter())
+    return [after - before for before, after in pairwise(moments)][2:]
+
+
+def main() -> None:
+    print(
+        f"{'hidden':>6} {'samples':>8} {'plain ms':>9} {'saved ms':>9} {'share':>7} {'resume':>8}"
+    )
+    for hidden_size, n in SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            path = write_duffing(Path(folder) / "data", n_train=1, n=n)
+            data = create_grain_dls(["u"], ["y"], path, win_sz=200, stp_sz=20, bs=64)
+
+            def make(data=data, hidden_size=hidden_size) -> Learner:
+                return make_learner(data, "core/gru", hidden_size=hidden_size)
+
+            plain, saved = [], []
+            for pair in range(3):
+                plain += seconds_of_epochs(make(), None)
+                saved += seconds_of_epochs(make(), Path(folder) / f"checkpoints-{pair}")
+            fresh = make()
+            begin = time.perf_counter()
+            fresh.resume(Path(folder) / "checkpoints-0")
+            resumed = time.perf_counter() - begin
+        without, with_ = median(plain), median(saved)
+        print(
+            f"{hidden_size:6} {n:8} {1e3 * without:9.1f} {1e3 * with_:9.1f} "
+            f"{with_ / without - 1:7.1%} {1e3 * resumed:5.0f} ms"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -16,9 +16,8 @@ def of_elements(form):
     """Return the mean of a form of the normalised error over all measured elements."""
 
     def reference(p, t, s):
-        return np.mean(
-            [form(a - b, c) for a, b, c in zip(p.ravel(), t.ravel(), s.ravel()) if b == b]
-        )
+        seen = ~np.isnan(t)
+        return np.mean([form(e, c) for e, c in zip((p - t)[seen], s[seen], strict=True)])
 
     return reference
 

@@ -47,5 +47,5 @@ def ignore_nan(loss: LossTerm) -> LossTerm:
     form = form_of(loss)
     if form is None:
         return wrap(loss, make)
-    # What is weighted leaves out NaN already; of a part, the part decides what is measured.
+    # Of a part of the samples, that part decides what is measured; weights go on top.
     return loss if form.again is None else form.again(ignore_nan(vars(loss)["inner"]))

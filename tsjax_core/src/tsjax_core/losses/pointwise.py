@@ -53,7 +53,12 @@ def reweighted(
             found = inner(within)
             return found._replace(weights=reweigh(found, own))
 
-        return Form(lambda arguments: weighted_mean(points(arguments)), points, adds)
+        return Form(
+            lambda arguments: weighted_mean(points(arguments)),
+            points,
+            adds,
+            again=lambda other: reweighted(other, reweigh, adds=adds),
+        )
 
     return wrap(loss, make)
 

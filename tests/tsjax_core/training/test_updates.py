@@ -197,6 +197,21 @@ def test_helpers_nest_in_other_orders_and_share_one_count(order):
         assert int(skipped_steps(state)) == count + skip
 
 
+def test_transformations_of_optax_that_need_the_loss_get_it():
+    """`reduce_on_plateau` halves the updates after a loss that does not fall."""
+    plateau = optax.contrib.reduce_on_plateau(factor=0.5, patience=1)
+    controlled = RateControlled(
+        lambda learning_rate: optax.chain(optax.sgd(learning_rate), plateau)
+    )
+    state, gradients, way = controlled.init(PARAMS), gradients_of(0), []
+    for loss in (2.0, 1.0, 1.0, 1.0):
+        params, state = controlled.update(
+            gradients, state, PARAMS, jnp.float32(1.0), jnp.float32(loss)
+        )
+        way.append(float(PARAMS["bias"][1] - params["bias"][1]) / float(gradients["bias"][1]))
+    np.testing.assert_allclose(way, [1.0, 1.0, 0.5, 0.25], rtol=1e-5)
+
+
 def test_an_optimizer_without_skips_has_skipped_nothing():
     """The count is a scalar int32 also there."""
     count = skipped_steps(optax.adam(1e-3).init(PARAMS))

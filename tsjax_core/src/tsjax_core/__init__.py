@@ -50,6 +50,7 @@ from tsjax_core.training.checkpoint import Checkpoints
 from tsjax_core.training.factory import GRULearner, LSTMLearner, RNNLearner, make_learner
 from tsjax_core.training.groups import parameter_groups
 from tsjax_core.training.learner import Learner
+from tsjax_core.training.lr_finder import find_learning_rate
 from tsjax_core.training.progress import EpochResult
 from tsjax_core.training.saved import load_model
 from tsjax_core.training.schedules import constant, flat_cos, one_cycle, warmup_cosine
@@ -71,7 +72,7 @@ from tsjax_core.transforms.noise import (
 from tsjax_core.transforms.probability import with_probability
 from tsjax_core.transforms.truncate import truncate_schedule, vary_length
 from tsjax_core.types import Buffer, NormStats, Signals
-from tsjax_core.viz import plot_batch, plot_history, plot_results
+from tsjax_core.viz import plot_batch, plot_history, plot_learning_rates, plot_results
 
 __version__ = _version("tsjax-core")
 
@@ -112,6 +113,7 @@ __all__ = [
     "constant",
     "create_grain_dls",
     "cut_loss",
+    "find_learning_rate",
     "fit_percent",
     "flat_cos",
     "get_loss",
@@ -139,6 +141,7 @@ __all__ = [
     "parameter_groups",
     "plot_batch",
     "plot_history",
+    "plot_learning_rates",
     "plot_results",
     "predict",
     "random_length",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from tsjax_core.training.lr_finder import LearningRateCurve
     from tsjax_core.training.progress import EpochResult
 
 WIDTH = 10.0
@@ -115,6 +116,32 @@ def plot_history(history: Sequence[EpochResult]) -> Figure:
     axis.set_ylabel("loss")
     axis.grid(alpha=0.3)
     axis.legend()
+    return figure
+
+
+def plot_learning_rates(curve: LearningRateCurve) -> Figure:
+    """Plot the loss of every step over its learning rate, smoothed too, and the suggested rate.
+
+    `curve` is what `find_learning_rate` returns. Losses after the divergence leave the picture.
+    """
+    from tsjax_core.training.lr_finder import smooth_losses
+
+    figure, axes = _figure(1, height=3.6)
+    axis = axes[0, 0]
+    smooth = smooth_losses(curve.rates, curve.losses)
+    axis.semilogx(curve.rates, curve.losses, ".", color="0.6", label="single steps")
+    axis.semilogx(curve.rates[smooth.steps], smooth.losses, color="C0", label="smoothed")
+    if np.isfinite(curve.suggestion):
+        label = f"suggestion {curve.suggestion:.2g}"
+        axis.axvline(curve.suggestion, color="C3", ls="--", label=label)
+    if len(smooth.steps):
+        shown = curve.losses[smooth.steps[: int(np.argmin(smooth.losses)) + 1]]
+        margin = 0.1 * float(np.ptp(shown)) or 0.1
+        axis.set_ylim(shown.min() - margin, shown.max() + 3.0 * margin)
+    axis.set_xlabel("learning rate")
+    axis.set_ylabel("loss")
+    axis.grid(alpha=0.3)
+    axis.legend(loc="upper left", ncols=3)
     return figure
 
 

@@ -61,7 +61,7 @@ class RateControlled:
         return self._transform.init(params)
 
     def update(
-        self, gradients: Any, state: Any, params: Any, lr: Array, loss: Array | None = None
+        self, gradients: Any, state: Any, params: Any, lr: Array, loss: Array
     ) -> tuple[Any, Any]:
         """Return the updated parameters and state.
 

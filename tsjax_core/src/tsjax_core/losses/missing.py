@@ -6,7 +6,7 @@ import numpy as np
 
 from tsjax_core.losses.compose import ComposedLoss
 from tsjax_core.losses.measured import on_host
-from tsjax_core.losses.pointwise import points_of, weighted_mean
+from tsjax_core.losses.pointwise import points_of, weighted_mean, with_time
 from tsjax_core.losses.wrapping import Arguments, Form, Term, form_of, wrap, wrap_terms
 from tsjax_core.protocols import LossTerm
 from tsjax_core.types import Array
@@ -30,9 +30,7 @@ def ignore_nan(loss: LossTerm) -> LossTerm:
         def value(arguments: Arguments) -> Array:
             pred, target = arguments.pred, arguments.target
             if term.wants or not on_host(pred, target):
-                if pred.ndim == 2:
-                    pred, target = pred[:, None], target[:, None]
-                return weighted_mean(points(arguments._replace(pred=pred, target=target)))
+                return weighted_mean(points(with_time(arguments)))
             rows = ~np.isnan(target).any(-1)
             if not rows.any():
                 return np.float64(np.nan)  # type: ignore[return-value]

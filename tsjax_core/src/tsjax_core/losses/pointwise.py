@@ -31,18 +31,21 @@ def reweighted(
     reweigh: Callable[[Points, Arguments], AnyArray],
     *,
     adds: frozenset[str] = frozenset(),
+    sequences_only: str | None = None,
 ) -> LossTerm:
     """Return the weighted mean of the values of `loss` with the weights that `reweigh` returns.
 
     `reweigh` gets the values with the weights so far, which it returns changed; `adds` are the
-    arguments that it declares.
+    arguments that it declares. `sequences_only` is the name of a wrapper that needs a time axis.
     """
 
     def make(term: Term) -> Form:
         inner = points_of(term)
 
         def points(arguments: Arguments) -> Points:
-            arguments = _with_time(arguments)
+            if sequences_only is not None:
+                checked_sequences(sequences_only, arguments)
+            arguments = with_time(arguments)
             within, own = arguments, arguments
             if "key" in adds:
                 # Each loss in a nest draws numbers of its own.
@@ -57,7 +60,7 @@ def reweighted(
             lambda arguments: weighted_mean(points(arguments)),
             points,
             adds,
-            again=lambda other: reweighted(other, reweigh, adds=adds),
+            again=partial(reweighted, reweigh=reweigh, adds=adds, sequences_only=sequences_only),
         )
 
     return wrap(loss, make)
@@ -107,7 +110,7 @@ def points_of(term: Term, *, whole_samples: bool = False) -> Callable[[Arguments
     return points
 
 
-def _with_time(arguments: Arguments) -> Arguments:
+def with_time(arguments: Arguments) -> Arguments:
     """Return scalars (batch, n_y) as sequences of one sample."""
     if arguments.pred.ndim == 3:
         return arguments

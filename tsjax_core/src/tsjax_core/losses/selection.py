@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tsjax_core.errors import ConfigError
-from tsjax_core.losses.pointwise import checked_sequences, library, reweighted
+from tsjax_core.losses.pointwise import library, reweighted
 from tsjax_core.losses.wrapping import Arguments, Points
 from tsjax_core.protocols import LossTerm
 from tsjax_core.types import AnyArray, Array
@@ -45,7 +45,6 @@ def random_length(
         )
 
     def reweigh(points: Points, arguments: Arguments) -> AnyArray:
-        checked_sequences("random_length", arguments)
         rows, time = points.values.shape[:2]
         most = time if longest is None else min(longest, time)
         lengths = _triangular(
@@ -59,7 +58,7 @@ def random_length(
         shares: AnyArray = weights / xp.where(sums == 0, 1, sums)
         return shares
 
-    return reweighted(loss, reweigh, adds=frozenset({"key"}))
+    return reweighted(loss, reweigh, adds=frozenset({"key"}), sequences_only="random_length")
 
 
 def _triangular(key: Array, n: int, low: int, mode: int, high: int) -> Array:

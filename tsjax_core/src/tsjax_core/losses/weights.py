@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tsjax_core.errors import ConfigError
-from tsjax_core.losses.pointwise import checked_sequences, library, reweighted
+from tsjax_core.losses.pointwise import library, reweighted
 from tsjax_core.losses.wrapping import Arguments, Points
 from tsjax_core.protocols import LossTerm
 from tsjax_core.types import AnyArray, Batch
@@ -82,10 +82,9 @@ def time_weighted(loss: LossTerm, first: float = 1.0, last: float = 0.1) -> Loss
             raise ConfigError(f"{key} = {value!r}; give a positive number.", key=key)
 
     def reweigh(points: Points, arguments: Arguments) -> AnyArray:
-        checked_sequences("time_weighted", arguments)
         course = np.geomspace(first, last, points.values.shape[1])[:, None]
         # In the type of the values, float32 on the device.
         weights: AnyArray = points.weights * library(points).asarray(course, points.values.dtype)
         return weights
 
-    return reweighted(loss, reweigh)
+    return reweighted(loss, reweigh, sequences_only="time_weighted")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -15,7 +17,7 @@ PROGRESS = np.arange(N, dtype=np.float32) / N
 
 
 def of_optax(schedule) -> np.ndarray:
-    return np.asarray([schedule(step) for step in range(N)])
+    return np.asarray(jax.jit(jax.vmap(schedule))(jnp.arange(N)))
 
 
 def test_constant_is_one():

@@ -218,7 +218,7 @@ def test_an_optimizer_without_skips_has_skipped_nothing():
     assert (count.shape, count.dtype, int(count)) == ((), jnp.int32, 0)
 
 
-@pytest.mark.parametrize("limit", [0.1, 0.3, 1.0, 7.7])
+@pytest.mark.parametrize("limit", [0.3, 7.7])
 def test_weights_stay_within_the_limit(limit):
     """Every parameter that matches, wherever it starts; the others move as without the limit."""
     random = np.random.default_rng(0)
@@ -228,13 +228,14 @@ def test_weights_stay_within_the_limit(limit):
     controlled = RateControlled(clip_weights(optax.sgd, limit, "w"))
     free = RateControlled(optax.sgd)
     state, free_state = controlled.init(params), free.init(params)
+    step, free_step = jax.jit(controlled.update), jax.jit(free.update)
     for _ in range(3):
         gradients = {
             name: jnp.asarray(random.standard_cauchy(4000), jnp.float32) for name in params
         }
         rate = jnp.float32(0.5), jnp.float32(1.0)
-        expected, free_state = free.update(gradients, free_state, params, *rate)
-        params, state = controlled.update(gradients, state, params, *rate)
+        expected, free_state = free_step(gradients, free_state, params, *rate)
+        params, state = step(gradients, state, params, *rate)
         assert float(jnp.abs(params["w"]).max()) <= np.float32(limit)
         inside = np.abs(expected["w"]) <= limit
         np.testing.assert_array_equal(params["w"][inside], expected["w"][inside])

@@ -56,6 +56,18 @@ def test_results_show_each_output_over_its_error():
     assert plot_results(target, target).axes[0].get_ylabel() == "y0"
 
 
+def test_results_with_gaps_show_what_was_measured():
+    """Single samples are points, the RMSE is over them, and a channel without any has none."""
+    target = np.full((20, 2), np.nan)
+    target[::5, 0] = [1.0, 2.0, 3.0, 4.0]
+    figure = plot_results(np.zeros((20, 2)), target)
+    measured = figure.axes[0].lines[0]
+    assert measured.get_marker() == "."
+    np.testing.assert_array_equal(np.flatnonzero(~np.isnan(measured.get_ydata())), [0, 5, 10, 15])
+    assert figure.axes[1].get_title("right") == f"RMSE {np.sqrt(30 / 4):.3g}"
+    assert figure.axes[3].get_title("right") == "RMSE nan"
+
+
 def test_a_history_shows_every_named_term_where_there_are_several():
     """One term is the training loss itself; two are drawn beside it."""
     one = [EpochResult(i, 1.0 / (i + 1), 2.0, terms={"mae": 1.0 / (i + 1)}) for i in range(3)]

@@ -77,7 +77,8 @@ def plot_results(
     """Plot a simulated against a measured record, (time, n_y) each, and the error below it.
 
     `outputs` name the channels, `dt` is the sampling time in s, and `start` the number of the
-    first sample.
+    first sample. What is NaN in `target` was not measured: it is neither drawn nor part of the
+    RMSE, and the samples beside such gaps are drawn as points.
     """
     pred, target = np.asarray(pred), np.asarray(target)
     n_y = target.shape[-1]
@@ -87,13 +88,17 @@ def plot_results(
     for channel, name in enumerate(names):
         error = target[:, channel] - pred[:, channel]
         above, below = axes[2 * channel, 0], axes[2 * channel + 1, 0]
-        above.plot(time, target[:, channel], color="0.55", lw=1.6, label="measured")
+        measured = ~np.isnan(error)
+        # Between two gaps there is no line to see.
+        marker = "" if measured.all() else "."
+        above.plot(time, target[:, channel], color="0.55", lw=1.6, marker=marker, label="measured")
         above.plot(time, pred[:, channel], color="C0", lw=0.8, label="simulated")
         above.set_ylabel(name)
         above.legend(loc="upper left", ncols=2)
-        below.plot(time, error, color="C3", lw=0.8)
+        below.plot(time, error, color="C3", lw=0.8, marker=marker, ms=3.0)
         below.set_ylabel(f"error of {name}")
-        below.set_title(f"RMSE {np.sqrt(np.mean(error**2)):.3g}", loc="right", fontsize="medium")
+        rmse = np.sqrt(np.mean(error[measured] ** 2)) if measured.any() else np.nan
+        below.set_title(f"RMSE {rmse:.3g}", loc="right", fontsize="medium")
     axes[-1, 0].set_xlabel(label)
     figure.suptitle(title)
     return figure

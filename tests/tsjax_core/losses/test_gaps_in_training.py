@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from tsjax_core import GRU, Learner, create_grain_dls, normalized_mse, nrmse, rmse, vaf
+from tsjax_core.losses.compose import named_terms
+from tsjax_core.training.evaluation import compute_loss
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +83,16 @@ def test_the_loss_of_a_split_is_the_mean_over_what_is_measured(learners, split):
         assert evaluation.channels["rmse"][name] == pytest.approx(expected, rel=1e-6)
     for scores in evaluation.files.values():
         assert np.isfinite(list(scores.metrics.values())).all()
+
+
+def test_a_file_without_measurement_does_not_change_the_loss_of_a_split():
+    """Files count by their measured elements; without any there is no loss."""
+    rng = np.random.default_rng(0)
+    stats = (np.zeros(2), np.ones(2))
+    pairs = [tuple(rng.standard_normal((2, 1, n, 2))) for n in (20, 20, 9)]
+    pairs[0][1][0, 3:, 1] = np.nan
+    silent = (np.ones((1, 30, 2)), np.full((1, 30, 2), np.nan))
+    squares = np.concatenate([((p - t) ** 2).ravel() for p, t in pairs])
+    terms = named_terms(normalized_mse)
+    assert compute_loss(terms, [*pairs, silent], stats) == pytest.approx(np.nanmean(squares))
+    assert np.isnan(compute_loss(terms, [silent], stats))

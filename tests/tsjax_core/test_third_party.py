@@ -92,7 +92,13 @@ def test_transforms_and_losses_take_their_options_by_name(acme, tables):
             ["[transform] mode: it is Mode", "cannot be given"],
         ),
         ([{"name": "acme/offset", "by": 1, "f": "abs"}], ["[transform] f", "cannot be given"]),
-        ([{"name": "acme/offset", "by": 1}] * 2, ["[transform] stands 2 times", "Keep one"]),
+        (
+            [
+                {"name": "acme/offset", "by": 1},
+                {"name": "acme/offset", "by": 2, "evaluation": "no"},
+            ],
+            ["[transform] evaluation: expected true or false, got 'no'"],
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_told(acme, tables, transforms, parts):
@@ -101,6 +107,18 @@ def test_options_that_do_not_fit_are_told(acme, tables, transforms, parts):
         parse_experiment({**tables, "transform": transforms}).build()
     print(caught.value)
     assert all(part in str(caught.value) for part in parts)
+
+
+def test_several_transforms_act_one_after_the_other(acme, tables):
+    """Also two of one name, and one that another wraps."""
+    offset = {"name": "acme/offset", "by": 1000}
+    always = {"name": "core/with_probability", "p": 1.0, "transform": offset}
+    tables["transform"] = [offset, {**offset, "evaluation": True}, always]
+    tables["loss"] = [{"name": "core/mae"}]
+    learner = parse_experiment(tables).build()
+    result = learner.fit(1, show_progress=False)[0]
+    assert result.train_loss == pytest.approx(3000.0, rel=1e-2)
+    assert result.valid_loss == pytest.approx(1000.0, rel=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,18 @@ class BatchedSource(Source, Protocol):
 
 
 @runtime_checkable
+class DrawnSource(BatchedSource, Protocol):
+    """A source that decides which samples an epoch sees; of others each comes once, shuffled."""
+
+    def draw(self, n: int, *, seed: int, epoch: int) -> HostArray:
+        """Return the indices of the first `n` samples of `epoch` as int64, (n,).
+
+        Equal arguments give equal indices in every process, and more begin with fewer.
+        """
+        ...
+
+
+@runtime_checkable
 class ResidentSource(BatchedSource, Protocol):
     """A source whose windows can be cut on the device from signals that are kept there."""
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tsjax_core.data import options
-from tsjax_core.data.sampling import epoch_order
+from tsjax_core.data.sampling import EpochOrder, RoundsOrder, epoch_order, repeated_order
 from tsjax_core.data.sources import FullSequenceSource
 from tsjax_core.data.store import SPLITS, Split
+from tsjax_core.data.weighting import WeightedSource
 from tsjax_core.errors import ConfigError
-from tsjax_core.protocols import BatchedSource, ResidentSource, Source
+from tsjax_core.protocols import BatchedSource, DrawnSource, ResidentSource, Source
 from tsjax_core.types import HostArray, Sample, Signals
 
 _READ_THREADS = 2
@@ -28,6 +29,10 @@ class GrainPipeline:
     and the sampling time. With `resident`, the training signals are meant to be kept on the device
     and windows cut there; `batch_indices` gives the same windows as `train_batches` reads.
 
+    An epoch visits each window once at most, unless `train` is a `DrawnSource`, which decides that
+    itself. It has `n_batches` batches where that is given, for which windows come again if they
+    must, and never more than `max_batches`; `exact_batches` and `limit_batches` set these.
+
     Each field may be exchanged by `dataclasses.replace`, such as `train` by another source of
     equally shaped samples; `resident` then needs a `ResidentSource`.
     """
@@ -40,9 +45,14 @@ class GrainPipeline:
     bs: int = 64
     seed: int = 0
     resident: bool = False
+    n_batches: int | None = None
+    max_batches: int | None = None
 
     def __post_init__(self) -> None:
         options.checked_count("bs", self.bs)
+        for key, count in (("n_batches", self.n_batches), ("max_batches", self.max_batches)):
+            if count is not None:
+                options.checked_count(key, count)
         options.checked_count("seed", self.seed, least=0)
         if self.resident and not isinstance(self.train, ResidentSource):
             raise ConfigError(
@@ -59,28 +69,43 @@ class GrainPipeline:
         return len(self.train[0]["u"])
 
     @property
+    def windows_per_batch(self) -> int:
+        """Windows in a training batch: `bs`, or all where they are fewer and come once."""
+        return self.bs if self.n_batches is not None else min(self.bs, len(self.train))
+
+    @property
     def steps_per_epoch(self) -> int:
         """Batches in an epoch; those windows that do not fill a batch wait for another epoch."""
-        return max(1, len(self.train) // self.bs)
+        steps = max(1, len(self.train) // self.bs) if self.n_batches is None else self.n_batches
+        return steps if self.max_batches is None else min(steps, self.max_batches)
 
     def batch_indices(self, epoch: int) -> Iterator[HostArray]:
-        """Yield the indices into `train` of each batch of `epoch`, (bs,), or of all if fewer."""
-        order = epoch_order(len(self.train), seed=self.seed, epoch=epoch)
-        return (order[k * self.bs : (k + 1) * self.bs] for k in range(self.steps_per_epoch))
+        """Yield the indices into `train` of each batch of `epoch`, (windows_per_batch,)."""
+        order, size = self._order(epoch), self.windows_per_batch
+        return (order[k * size : (k + 1) * size] for k in range(self.steps_per_epoch))
 
     def train_batches(self, epoch: int) -> Iterator[Sample]:
         """Yield the batches of `epoch`, read ahead in two threads."""
         import grain
 
-        order = epoch_order(len(self.train), seed=self.seed, epoch=epoch)
-        train, bs = self.train, self.bs
+        order, size = self._order(epoch), self.windows_per_batch
+        train = self.train
 
         def read(step: int) -> Sample:
-            return train.read_batch(order[step * bs : (step + 1) * bs])
+            return train.read_batch(order[step * size : (step + 1) * size])
 
         ahead = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_READ_AHEAD)
         batches = grain.MapDataset.range(self.steps_per_epoch).map(read).to_iter_dataset(ahead)
         yield from batches
+
+    def _order(self, epoch: int) -> EpochOrder | RoundsOrder | HostArray:
+        """Return the windows that `epoch` visits, by position."""
+        n, total = len(self.train), self.steps_per_epoch * self.windows_per_batch
+        if isinstance(self.train, DrawnSource):
+            return self.train.draw(total, seed=self.seed, epoch=epoch)
+        if total <= n:
+            return epoch_order(n, seed=self.seed, epoch=epoch)
+        return repeated_order(n, total, seed=self.seed, epoch=epoch)
 
     def split(self, split: str) -> Source:
         """Return the source of `split`; ConfigError if there is no such split."""
@@ -114,7 +139,12 @@ class GrainPipeline:
     def __repr__(self) -> str:
         names = ", ".join(f"{key}={list(value)}" for key, value in self.signals.names.items())
         sizes = ", ".join(f"{split}: {_size_text(self.split(split))}" for split in SPLITS)
-        return f"GrainPipeline({names}, {sizes}, bs={self.bs})"
+        counts = [
+            f"{key}={getattr(self, key)}"
+            for key in ("bs", "n_batches", "max_batches")
+            if getattr(self, key) is not None
+        ]
+        return f"GrainPipeline({names}, {sizes}, {', '.join(counts)})"
 
     def summary(self) -> str:
         """Return what the pipeline holds, for a person to read."""
@@ -130,15 +160,25 @@ class GrainPipeline:
         where = "cut on the device" if self.resident else "read from the files"
         lines.append(
             f"{self.steps_per_epoch} {'batch' if self.steps_per_epoch == 1 else 'batches'} of "
-            f"{min(self.bs, len(self.train))} windows an epoch, "
-            f"{where}"
+            f"{self.windows_per_batch} windows an epoch, {self._windows_text()}{where}"
         )
         return "\n".join(lines)
+
+    def _windows_text(self) -> str:
+        n, total = len(self.train), self.steps_per_epoch * self.windows_per_batch
+        if isinstance(self.train, DrawnSource):
+            return "drawn by weight, " if isinstance(self.train, WeightedSource) else "drawn, "
+        if total > n:
+            return f"each window {total // n} times or once more, "
+        if self.n_batches is not None or self.max_batches is not None:
+            return f"{total} of {n} windows, "
+        return ""
 
 
 def _size_text(source: Source) -> str:
     if isinstance(source, FullSequenceSource):
         return "1 whole file" if len(source) == 1 else f"{len(source)} whole files"
     if isinstance(source, ResidentSource):
-        return f"{len(source)} windows of {source.win_sz}"
+        weighted = "weighted " if isinstance(source, WeightedSource) else ""
+        return f"{len(source)} {weighted}windows of {source.win_sz}"
     return f"{len(source)} samples"

@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tsjax_core.data.checks import listing
 from tsjax_core.data.hdf5_layout import DT_TOLERANCE
 from tsjax_core.data.store import SPLITS, Split
 from tsjax_core.errors import ConfigError, DataError
 from tsjax_core.protocols import SampledStore, SignalStore
+from tsjax_core.types import HostArray
 
 
 def checked_names(key: str, names: Any) -> tuple[str, ...]:
@@ -58,6 +61,29 @@ def checked_choice(key: str, value: Any, choices: Sequence[str]) -> None:
         raise ConfigError(
             f"{key} is {value!r}; it is {' or '.join(repr(each) for each in choices)}.", key=key
         )
+
+
+def checked_column(
+    key: str, values: Any, each: str, *, n: int | None = None, kinds: str = "biuf"
+) -> HostArray:
+    """Return `values` as an array with one entry for each of what `each` names, `n` if given.
+
+    Raises ConfigError for another shape, no entry, or another kind of data than NumPy's `kinds`.
+    """
+    try:
+        column = np.asarray(values)
+        got = f"{column.dtype} of shape {column.shape}"
+    except ValueError:
+        column, got = np.zeros((0, 0)), "lists of unequal length"
+    fits = column.ndim == 1 and len(column) == (n or len(column)) > 0
+    if not fits or column.dtype.kind not in kinds:
+        what = "number or text" if "U" in kinds else "number"
+        raise ConfigError(
+            f"{key}: got {got}; give one {what} for each of the "
+            f"{'' if n is None else f'{n} '}{each}.",
+            key=key,
+        )
+    return column
 
 
 def check_inputs_and_outputs(names: Mapping[str, Sequence[str]]) -> None:

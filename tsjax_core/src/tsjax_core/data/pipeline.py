@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tsjax_core.data import options
+from tsjax_core.data.balancing import balancing_weights
 from tsjax_core.data.batches import GrainPipeline
 from tsjax_core.data.resample import ResampledStore
 from tsjax_core.data.sources import FullSequenceSource, WindowedSource
@@ -18,6 +19,7 @@ from tsjax_core.data.store import (
     find_split_files,
     open_store,
 )
+from tsjax_core.data.weighting import weighted_source
 from tsjax_core.protocols import SignalStore
 from tsjax_core.types import NormStats, Signals
 
@@ -47,6 +49,8 @@ def create_grain_dls(
     resident: bool | None = None,
     delimiter: str = ",",
     time: str | None = None,
+    n_batches: int | None = None,
+    balance: str | None = None,
 ) -> GrainPipeline:
     """Return the pipeline of a data set of HDF5 or CSV files.
 
@@ -77,6 +81,10 @@ def create_grain_dls(
             than 1 GiB.
         delimiter: Character between the cells of CSV files.
         time: CSV column of time in seconds, which gives the sampling time.
+        n_batches: Batches in an epoch of training: exactly so many, for which windows come again
+            if they must. If not given, every window comes once.
+        balance: Draw training windows with replacement, so that what it names gets equal shares
+            of an epoch: "files", or a file attribute, each value of which is a category.
 
     Raises:
         ConfigError: An argument has a wrong value; `key` is its name.
@@ -98,6 +106,8 @@ def create_grain_dls(
     options.checked_choice("resample", resample, ("antialias", "linear"))
     target_fs = options.checked_positive("target_fs", target_fs)
     dt = options.checked_positive("dt", dt)
+    if n_batches is not None:
+        n_batches = options.checked_count("n_batches", n_batches)
 
     if isinstance(dataset, Mapping):
         files = check_split_files(dataset)
@@ -117,6 +127,7 @@ def create_grain_dls(
         return WindowedSource(stores[split], win_sz=win_sz, stp_sz=step, **names)
 
     train = windows("train", stp_sz)
+    drawn = train if balance is None else weighted_source(train, balancing_weights(train, balance))
     test = FullSequenceSource(stores["test"], **names)
     valid_source: WindowedSource | FullSequenceSource
     if valid == "windows":
@@ -140,7 +151,7 @@ def create_grain_dls(
     )
     if resident is None:
         resident = train.resident_bytes < _RESIDENT_BYTES
-    return GrainPipeline(train, valid_source, test, signals, records, bs, seed, resident)
+    return GrainPipeline(drawn, valid_source, test, signals, records, bs, seed, resident, n_batches)
 
 
 def _checked_stats(

@@ -89,8 +89,9 @@ def points_of(term: Term, *, whole_samples: bool = False) -> Callable[[Arguments
     if (form := form_of(term.loss)) is not None:
         return form.points
     per_channel = getattr(term.loss, "channelwise", False) and not whole_samples
-    on_host_values = partial(_in_chunks, jax.jit(partial(_samples, term, per_channel)))
-    on_device_values = partial(_values, term, per_channel)
+    on_device: Callable[[Arguments], Array] = partial(_values, term, per_channel)
+    if not term.wants:
+        on_device = partial(_compiled, jax.jit(on_device))
 
     def points(arguments: Arguments) -> Points:
         pred, target = arguments.pred, arguments.target
@@ -104,7 +105,7 @@ def points_of(term: Term, *, whole_samples: bool = False) -> Callable[[Arguments
         arguments = arguments._replace(
             pred=xp.where(measured, pred, still), target=xp.where(measured, target, still)
         )
-        values: Any = (on_host_values if host else on_device_values)(arguments)
+        values: Any = _in_chunks(on_device, arguments) if host else on_device(arguments)
         return Points(xp.where(measured, values, 0.0), measured.astype(values.dtype), per_channel)
 
     return points
@@ -138,14 +139,9 @@ def _values(term: Term, per_channel: bool, arguments: Arguments) -> Array:
     return values
 
 
-def _samples(
-    term: Term, per_channel: bool, pred: Array, target: Array, y_mean: Any, y_std: Any
-) -> Array:
-    """Return the values at samples (n, n_y) of a loss that declares nothing."""
-    values: Array = jax.vmap(
-        lambda p, t: _sample(term, per_channel, Arguments(p, t, y_mean, y_std, {}))
-    )(pred, target)
-    return values
+def _compiled(values: Callable[[Arguments], Array], arguments: Arguments) -> Array:
+    """Return `values` of a loss that declares nothing."""
+    return values(arguments._replace(given={}))
 
 
 def _sample(term: Term, per_channel: bool, arguments: Arguments) -> Array:
@@ -163,15 +159,16 @@ def _sample(term: Term, per_channel: bool, arguments: Arguments) -> Array:
     return jnp.reshape(value(*arrays), 1)
 
 
-def _in_chunks(on_samples: Callable[..., Array], arguments: Arguments) -> HostArray:
+def _in_chunks(on_device: Callable[[Arguments], Array], arguments: Arguments) -> HostArray:
     """Return the values at all samples (batch, time, n), in float64."""
-    pred, target, *stats, _ = arguments
+    pred, target, *_ = arguments
     rows = [x.reshape(-1, x.shape[-1]).astype(np.float32) for x in (pred, target)]
     values = []
     for start in range(0, len(rows[0]), _CHUNK):
         parts = [x[start : start + _CHUNK] for x in rows]
-        full = [np.pad(x, ((0, _CHUNK - len(x)), (0, 0)), "edge") for x in parts]
-        values.append(np.asarray(on_samples(*full, *stats), np.float64)[: len(parts[0])])
+        full = [np.pad(x, ((0, _CHUNK - len(x)), (0, 0)), "edge")[None] for x in parts]
+        found = on_device(arguments._replace(pred=full[0], target=full[1]))
+        values.append(np.asarray(found, np.float64)[0, : len(parts[0])])
     return np.concatenate(values).reshape(*pred.shape[:2], -1)
 
 

@@ -47,6 +47,7 @@ from tsjax_core import (
     vaf,
     vary_length,
     weighted_loss,
+    weighted_source,
     with_probability,
 )
 from tsjax_core.testing import (
@@ -306,6 +307,17 @@ class TestWindowedSource(WithFiles, SourceConformance):
         )
 
 
+class TestWeightedSource(WithFiles, SourceConformance):
+    length = 18
+
+    @classmethod
+    def setup_class(cls) -> None:
+        windows = WindowedSource(
+            HDF5Store(cls.write()), ["a"], ["b", "y"], win_sz=20, stp_sz=8, u_scalars=["mass"]
+        )
+        cls.source = weighted_source(windows, np.arange(18))
+
+
 class TestPlugin(PluginConformance):
     namespace = "core"
     offers = {
@@ -337,7 +349,7 @@ class TestPlugin(PluginConformance):
             "with_probability",
         },
         "metric": {"mse", "mae", "rmse", "nrmse", "fit_percent", "vaf"},
-        "source": {"windowed", "full_sequence"},
+        "source": {"windowed", "full_sequence", "weighted"},
         "store": {"hdf5", "csv", "resampled"},
         "plot": {"batch", "results", "history"},
     }

@@ -2,12 +2,21 @@
 
 from importlib.metadata import version as _version
 
+from tsjax_core.data.balancing import (
+    category_weights,
+    file_weights,
+    value_weights,
+    window_attributes,
+    window_values,
+)
 from tsjax_core.data.csv import CSVStore
 from tsjax_core.data.hdf5 import HDF5Store
+from tsjax_core.data.limits import exact_batches, limit_batches
 from tsjax_core.data.pipeline import GrainPipeline, create_grain_dls
 from tsjax_core.data.resample import ResampledStore
 from tsjax_core.data.sources import FullSequenceSource, WindowedSource
 from tsjax_core.data.stats import compute_norm_stats
+from tsjax_core.data.weighting import weighted_source
 from tsjax_core.errors import TsjaxError
 from tsjax_core.hookspecs import hookimpl
 from tsjax_core.inference import predict
@@ -105,6 +114,7 @@ __all__ = [
     "add_varying_noise",
     "also_in_evaluation",
     "average_weights",
+    "category_weights",
     "clip_gradients",
     "clip_weights",
     "compose_losses",
@@ -113,6 +123,8 @@ __all__ = [
     "constant",
     "create_grain_dls",
     "cut_loss",
+    "exact_batches",
+    "file_weights",
     "find_learning_rate",
     "fit_percent",
     "flat_cos",
@@ -127,6 +139,7 @@ __all__ = [
     "hookimpl",
     "ignore_nan",
     "installed",
+    "limit_batches",
     "load_model",
     "mae",
     "make_learner",
@@ -154,8 +167,12 @@ __all__ = [
     "time_weighted",
     "truncate_schedule",
     "vaf",
+    "value_weights",
     "vary_length",
     "warmup_cosine",
     "weighted_loss",
+    "weighted_source",
+    "window_attributes",
+    "window_values",
     "with_probability",
 ]

@@ -71,8 +71,13 @@ def tsjax_transforms() -> Mapping[str, Callable[..., Any]]:
 @hookimpl
 def tsjax_sources() -> Mapping[str, Callable[..., Any]]:
     from tsjax_core.data.sources import FullSequenceSource, WindowedSource
+    from tsjax_core.data.weighting import weighted_source
 
-    return {"windowed": WindowedSource, "full_sequence": FullSequenceSource}
+    return {
+        "windowed": WindowedSource,
+        "full_sequence": FullSequenceSource,
+        "weighted": weighted_source,
+    }
 
 
 @hookimpl

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from tsjax_core import Checkpoints, Learner, create_grain_dls, make_learner
+from tsjax_core import Checkpoints, GrainPipeline, Learner, create_grain_dls, make_learner
 from tsjax_core.data.simulated import write_duffing
 
 ROUNDS = 40
@@ -28,8 +29,7 @@ def seconds_of_epochs(learner: Learner, folder: Path | None) -> list[float]:
     if folder is not None:
         results = Checkpoints(folder).follow(results, learner)
     moments = [time.perf_counter()]
-    for _ in results:
-        moments.append(time.perf_counter())
+    moments += [time.perf_counter() for _ in results]
     return [after - before for before, after in pairwise(moments)][2:]
 
 
@@ -42,14 +42,18 @@ def main() -> None:
             path = write_duffing(Path(folder) / "data", n_train=1, n=n)
             data = create_grain_dls(["u"], ["y"], path, win_sz=200, stp_sz=20, bs=64)
 
-            def make(data=data, hidden_size=hidden_size) -> Learner:
-                return make_learner(data, "core/gru", hidden_size=hidden_size)
+            def learners(
+                data: GrainPipeline = data, hidden_size: int = hidden_size
+            ) -> Iterator[Learner]:
+                while True:
+                    yield make_learner(data, "core/gru", hidden_size=hidden_size)
 
+            new = learners()
             plain, saved = [], []
             for pair in range(3):
-                plain += seconds_of_epochs(make(), None)
-                saved += seconds_of_epochs(make(), Path(folder) / f"checkpoints-{pair}")
-            fresh = make()
+                plain += seconds_of_epochs(next(new), None)
+                saved += seconds_of_epochs(next(new), Path(folder) / f"checkpoints-{pair}")
+            fresh = next(new)
             begin = time.perf_counter()
             fresh.resume(Path(folder) / "checkpoints-0")
             resumed = time.perf_counter() - begin

@@ -223,8 +223,8 @@ def test_an_earlier_checkpoint_serves_where_the_last_is_damaged(interrupted, tsj
     """The text names the option, which ends with the numbers of the whole run."""
     run, file = interrupted
     last = run / "checkpoints" / "epoch_000002"
-    for part in (path for path in last.rglob("*") if path.is_file() and path.parent.name == "d"):
-        part.write_bytes(part.read_bytes()[:10])
+    part = last / "state" / "0"
+    part.write_bytes(part.read_bytes()[:10])
     status, _, err = tsjax("resume", run)
     assert status == 1
     assert f"error: the checkpoint {last} is damaged (" in err

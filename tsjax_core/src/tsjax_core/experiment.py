@@ -105,10 +105,10 @@ class TrainOptions:
         optimizer: Optimizer = optax.adam
         if self.clip_norm is not None:
             optimizer = clip_gradients(optimizer, self.clip_norm)
-        if self.skip_norm is not None:
-            optimizer = skip_large(optimizer, self.skip_norm)
         if self.average is not None:
             optimizer = average_weights(optimizer, self.average)
+        if self.skip_norm is not None:
+            optimizer = skip_large(optimizer, self.skip_norm)
         return skip_nonfinite(optimizer)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsjax_core.errors import CheckpointError, ConfigError
-from tsjax_core.training.checkpoint_file import Stored, begin_write, quiet_orbax, read_checkpoint
+from tsjax_core.training.checkpoint_file import Stored, begin_write, open_writer, read_checkpoint
 from tsjax_core.training.fit import Fit
 from tsjax_core.training.monitor import Mode, Monitor
 from tsjax_core.training.packing import unpack
@@ -92,7 +92,7 @@ class Checkpoints:
                 "learner.fit_iter(...) or learner.resume(...) of the same learner."
             )
         self._claim(fit)
-        with _writer() as writer:
+        with open_writer() as writer:
             try:
                 for result in results:
                     self._monitor.cost(result)
@@ -126,7 +126,7 @@ class Checkpoints:
         except OSError as error:
             raise self._unwritable(fit.done, error) from error
 
-    def _begin(self, writer: ocp.StandardCheckpointer, learner: Learner) -> None:
+    def _begin(self, writer: ocp.AsyncCheckpointer, learner: Learner) -> None:
         packed, facts = state_of(learner)
         done = self._writing = facts["done"]
         try:
@@ -135,7 +135,7 @@ class Checkpoints:
             self._writing = None
             raise self._unwritable(done, error) from error
 
-    def _finish(self, writer: ocp.StandardCheckpointer, learner: Learner) -> None:
+    def _finish(self, writer: ocp.AsyncCheckpointer, learner: Learner) -> None:
         """Wait for the checkpoint that is being written, if any, then drop those not to keep."""
         if self._writing is None:
             return
@@ -162,7 +162,6 @@ class Checkpoints:
             for path in self.path.glob("*-tmp*"):
                 shutil.rmtree(path, ignore_errors=True)
             whole = f"Whole ones: {self._told}. " if self.epochs else ""
-        text = " ".join(str(error).split())
         what = (
             f"the checkpoint of epoch {epoch} cannot be written" if epoch else "cannot be written"
         )
@@ -183,22 +182,6 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     number = re.search(r"os_error_code='(\d+)'", text)
     return os.strerror(int(number[1])) if number else f"{type(error).__name__}: {text[:300]}"
-
-
-@contextmanager
-def _writer() -> Iterator[ocp.StandardCheckpointer]:
-    import orbax.checkpoint as ocp
-
-    # A directory that cannot be made is told at once then, and not by threads that wait for it.
-    options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
-    with quiet_orbax():
-        writer = ocp.StandardCheckpointer(async_options=options)
-        try:
-            yield writer
-        finally:
-            # It raises once more what `_finish` has told.
-            with suppress(Exception):
-                writer.close()
 
 
 def stored_epochs(path: Path) -> tuple[int, ...]:

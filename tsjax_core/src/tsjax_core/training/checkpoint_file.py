@@ -6,8 +6,9 @@ import json
 import logging
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,10 @@ FORMAT = 1
 _ARRAY = "state"
 
 
+version_of = cache(version)
+"""Version of an installed distribution; reading it takes as long as writing a checkpoint."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """What one checkpoint holds: packed arrays with their layout, and the facts beside them."""
@@ -34,13 +39,34 @@ class Stored:
     facts: Mapping[str, Any]
 
 
+@contextmanager
+def open_writer() -> Iterator[ocp.AsyncCheckpointer]:
+    """Give what writes checkpoints in the background, and close it."""
+    import orbax.checkpoint as ocp
+
+    # One array gains nothing from a database of arrays, which takes twice as long to write.
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False)
+    # A directory that cannot be made is told at once then, and not by threads that wait for it.
+    options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+    with quiet_orbax():
+        writer = ocp.AsyncCheckpointer(handler, async_options=options)
+        try:
+            yield writer
+        finally:
+            # It raises once more what waiting for the last checkpoint has told.
+            with suppress(Exception):
+                writer.close()
+
+
 def begin_write(
-    writer: ocp.StandardCheckpointer, path: Path, packed: Packed, facts: Mapping[str, Any]
+    writer: ocp.AsyncCheckpointer, path: Path, packed: Packed, facts: Mapping[str, Any]
 ) -> None:
     """Begin to write a checkpoint to `path`, which appears when all of it is there."""
+    import orbax.checkpoint as ocp
+
     told = {
         "format": FORMAT,
-        "tsjax-core": version("tsjax-core"),
+        "tsjax-core": version_of("tsjax-core"),
         "checksum": zlib.crc32(packed.data.tobytes()),
         "layout": packed.layout,
         "facts": facts,
@@ -48,7 +74,8 @@ def begin_write(
     text = json.dumps(told)
     # Orbax keeps these beside the arrays; as text they have one checksum for all.
     metadata = {"text": text, "checksum": zlib.crc32(text.encode())}
-    writer.save(path.absolute(), {_ARRAY: packed.data}, custom_metadata=metadata)
+    arrays = ocp.args.PyTreeSave({_ARRAY: packed.data})
+    writer.save(path.absolute(), args=arrays, custom_metadata=metadata)
 
 
 def read_checkpoint(path: Path) -> Stored:
@@ -59,7 +86,7 @@ def read_checkpoint(path: Path) -> Stored:
     """
     import orbax.checkpoint as ocp
 
-    with quiet_orbax(), ocp.StandardCheckpointer() as reader:
+    with quiet_orbax(), ocp.PyTreeCheckpointer() as reader:
         try:
             metadata = reader.metadata(path.absolute())
             written, arrays = metadata.custom_metadata, metadata.item_metadata
@@ -70,7 +97,7 @@ def read_checkpoint(path: Path) -> Stored:
             told = json.loads(written["text"])
             _check_writer(path, told)
             empty = np.empty(arrays.tree[_ARRAY].shape, np.uint8)
-            data = reader.restore(path.absolute(), {_ARRAY: empty})[_ARRAY]
+            data = reader.restore(path.absolute(), item={_ARRAY: empty})[_ARRAY]
             if zlib.crc32(data.tobytes()) != told["checksum"]:
                 raise ValueError("its numbers do not match their checksum")  # noqa: TRY301 - as above
         except CheckpointError:
@@ -101,7 +128,7 @@ def quiet_orbax() -> Iterator[None]:
 
 
 def _check_writer(path: Path, told: Mapping[str, Any]) -> None:
-    here = version("tsjax-core")
+    here = version_of("tsjax-core")
     if told["tsjax-core"] != here or told["format"] != FORMAT:
         raise CheckpointError(
             f"the checkpoint {path} was written by tsjax-core {told['tsjax-core']}, and this is "

@@ -106,13 +106,14 @@ class Engine:
         self._step_windows = jax.jit(
             self._gather_and_step, donate_argnames="state", static_argnames="win_sz"
         )
+        self.copy = jax.jit(_copy)
         self.predict = jax.jit(self._predict)
         self.batch_loss = jax.jit(self._batch_loss)
 
     def init(self, model: nnx.Module) -> TrainState:
         """Return a state of its own for `model`, with a fresh optimizer."""
         _, params, _, mutable = split_model(model)
-        params, mutable = jax.tree.map(jnp.copy, (params, mutable))
+        params, mutable = self.copy((params, mutable))
         return TrainState(params, mutable, self._optimizer.init(params))
 
     def step_batch(
@@ -207,6 +208,11 @@ class Engine:
         model = nnx.merge(self._graphdef, params, buffers, mutable)
         model.eval()
         return self._evaluate_terms(model, batch, None, jax.random.key(0))
+
+
+def _copy(tree: Any) -> Any:
+    """Return copies of all arrays, in one call to the device."""
+    return jax.tree.map(jnp.copy, tree)
 
 
 def _kept_where(skipped: Array, before: Any, after: Any) -> Any:

@@ -161,6 +161,8 @@ class Learner:
             optimizer=self._optimizer,
         )
         check_output(owner, self._engine, split_model(self.model), self.reads, pipeline)
+        # Patterns that match no parameter are told here, and not after data have been read.
+        jax.eval_shape(self._optimizer.init, nnx.state(self.model, nnx.Param))
         # Apart from the key that drew the parameters, so that no draw of the training repeats it.
         self._key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
         self._evaluation_key = jax.random.fold_in(jax.random.key(seed), (1 << 30) + 1)
@@ -360,11 +362,8 @@ class Learner:
     def _train_epoch(self, fit: Fit, epoch: int) -> tuple[TrainState, EpochResult]:
         _, params, buffers, mutable = split_model(self.model)
         # The step donates its state, and model and fit must outlive an interrupted epoch.
-        state = TrainState(
-            *jax.tree.map(
-                jnp.copy, (params if fit.raw is None else fit.raw, mutable, fit.opt_state)
-            )
-        )
+        begun = TrainState(params if fit.raw is None else fit.raw, mutable, fit.opt_state)
+        state: TrainState = self._engine.copy(begun)
         reports: list[StepReport] = []
         for (part, rate), step in zip(fit.steps(epoch), self._steps_of_epoch(), strict=True):
             self.progress = float(part)

@@ -71,7 +71,7 @@ def _is_key(leaf: Any) -> bool:
 
 def _plain(leaf: Any) -> Any:
     """Return the numbers of a random key, and any other array as it is."""
-    return jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
 def _keyed(like: Any, plain: Any) -> Any:

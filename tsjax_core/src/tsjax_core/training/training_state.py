@@ -8,7 +8,6 @@ import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from flax import nnx
 
 from tsjax_core.errors import CheckpointError
 from tsjax_core.signatures import name_of
-from tsjax_core.training.checkpoint_file import Stored
+from tsjax_core.training.checkpoint_file import Stored, version_of
 from tsjax_core.training.fit import Fit
 from tsjax_core.training.packing import Layout, Packed, layout_of, pack, unpack
 from tsjax_core.training.progress import EpochResult
@@ -43,7 +42,7 @@ def state_of(learner: Learner) -> tuple[Packed, dict[str, Any]]:
         "epochs_done": learner.epochs_done,
         "history": [_told(result) for result in learner.history],
         "training": training_facts(learner),
-        "libraries": {name: version(name) for name in _LIBRARIES},
+        "libraries": {name: version_of(name) for name in _LIBRARIES},
     }
     return pack(_tree(learner, fit.opt_state, fit.raw, fit.rates)), facts
 
@@ -74,9 +73,9 @@ def check_same_training(stored: Stored, learner: Learner, path: Path) -> Any:
             path=path,
         )
     others = {
-        name: (there, version(name))
+        name: (there, version_of(name))
         for name, there in facts["libraries"].items()
-        if version(name) != there
+        if version_of(name) != there
     }
     if others:
         told = ", ".join(f"{name} {old} (here {new})" for name, (old, new) in others.items())

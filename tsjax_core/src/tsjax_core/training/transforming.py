@@ -13,6 +13,7 @@ from tsjax_core.transforms.changes import Transform, changes_shape, check_batch
 from tsjax_core.transforms.compose import ComposedTransform
 from tsjax_core.types import Array, Batch
 
+
 class Clock(NamedTuple):
     """Where in the fit a step is; data, so that every step runs the same program.
 

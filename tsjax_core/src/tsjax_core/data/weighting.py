@@ -47,9 +47,10 @@ class WeightedSource:
     def at(self, draws: HostArray) -> HostArray:
         """Return the index that each uniform draw in [0, 1) stands for."""
         drawable, cumulative = self._table
-        # A draw just below 1 is rounded to the whole sum at times, beyond the last interval.
+        # Even the greatest float64 below 1 times the sum is rounded to less than the sum, and
+        # windows of weight zero have no interval, so that neither needs a case of its own.
         place = np.searchsorted(cumulative, draws * cumulative[-1], side="right")
-        indices: HostArray = drawable[np.minimum(place, len(drawable) - 1)]
+        indices: HostArray = drawable[place]
         return indices
 
     @cached_property

@@ -13,6 +13,7 @@ import pytest
 import tomli_w
 
 from tsjax_core import cli, mse, normalized_mse
+from tsjax_core.components import loss_within
 from tsjax_core.config import decode, options_of
 from tsjax_core.errors import ConfigError
 from tsjax_core.experiment import load_experiment
@@ -89,6 +90,13 @@ def test_losses_nest_and_go_by_the_name_of_the_innermost(folder):
     pred, target = rng.standard_normal((2, 3, 20, 1))
     value = learner._terms[0].term(pred, target, np.zeros(1), np.ones(1))
     assert value == normalized_mse(pred[:, 5:], target[:, 5:], np.zeros(1), np.ones(1))
+
+
+def test_only_a_single_loss_within_gives_its_name_on():
+    """A loss made of several goes by its own name."""
+    assert loss_within(wrapper, {"other": HUBER}) == HUBER
+    assert loss_within(wrapper, {"loss": "core/mse"}) == {"name": "core/mse"}
+    assert loss_within(wrapper, {"several": ["core/mse", "core/mae"]}) is None
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,17 @@ _MAKERS: Mapping[Kind, Callable[..., Any]] = {"loss": loss_of, "transform": tran
 
 def label_of(table: Mapping[str, Any]) -> str:
     """Return the name in the history of the loss in `table`: that of the loss it is made around."""
-    for option in loss_options(resolve("loss", table["name"])):
-        if (inner := table.get(option)) is not None:
-            return label_of(inner if isinstance(inner, Mapping) else {"name": inner})
-    return str(table["name"]).partition("/")[2]
+    inner = loss_within(resolve("loss", table["name"]), table)
+    return str(table["name"]).partition("/")[2] if inner is None else label_of(inner)
+
+
+def loss_within(
+    factory: Callable[..., Any], options: Mapping[str, Any]
+) -> Mapping[str, Any] | None:
+    """Return the table of the one loss that `options` give `factory`, None where there is none."""
+    for option in loss_options(factory):
+        inner = options.get(option)
+        # Of a list of losses none is the one.
+        if isinstance(inner, str | Mapping):
+            return {"name": inner} if isinstance(inner, str) else inner
+    return None

@@ -69,7 +69,7 @@ def value_weights(
         bins: Number of bins.
         quantiles: Bins of about equally many windows, at most as many as there are different
             values, and weights width / (windows of the bin), instead of bins of equal width and
-            1 / (windows of the bin). For values with gaps, and with rare values far off.
+            1 / (windows of the bin). Windows beside a gap in the values then stand for the gap.
         base: Weights that the result is to be multiplied with, as for `category_weights`.
 
     Returns float64, (n,). Raises ConfigError for values that are not finite numbers, (n,).
@@ -84,6 +84,9 @@ def value_weights(
     if quantiles:
         bins = min(bins, len(np.unique(given)))
         edges = np.unique(np.quantile(given, np.linspace(0, 1, bins + 1)))
+        # Between equal values a bin may be empty, and its width belongs to the values above it.
+        counts, _ = np.histogram(given, edges)
+        edges = np.concatenate([edges[:1], edges[1:][counts > 0]])
     else:
         edges = np.unique(np.linspace(given.min(), given.max(), bins + 1))
     groups = np.searchsorted(edges[1:-1], given, side="right")

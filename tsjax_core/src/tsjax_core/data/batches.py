@@ -169,7 +169,8 @@ class GrainPipeline:
         if isinstance(self.train, DrawnSource):
             return "drawn by weight, " if isinstance(self.train, WeightedSource) else "drawn, "
         if total > n:
-            return f"each window {total // n} times or once more, "
+            times = f"{total // n}" if total % n == 0 else f"{total // n} or {total // n + 1}"
+            return f"each window {times} times, "
         if self.n_batches is not None or self.max_batches is not None:
             return f"{total} of {n} windows, "
         return ""

@@ -375,7 +375,7 @@ def test_plugins_tells_what_core_offers_and_that_it_works(tsjax):
         "tsjax-core",
         version("tsjax-core"),
     ]
-    assert "3 models, 4 losses, 6 metrics" in row
+    assert "3 models, 15 losses, 6 metrics" in row
     assert row.endswith(" ok     │")
 
 

@@ -126,7 +126,7 @@ def check_output(
     nothing is computed.
     """
     names, target = pipeline.signals.names, pipeline.signals.target
-    bs, win_sz = min(pipeline.bs, len(pipeline.train)), pipeline.win_sz
+    bs, win_sz = pipeline.windows_per_batch, pipeline.win_sz
     batch = {}
     for key, channels in names.items():
         lead = (bs,) if key.endswith("_scalar") else (bs, win_sz)

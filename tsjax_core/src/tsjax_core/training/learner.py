@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ from tsjax_core.training.evaluation import (
     Scores,
     compute_loss,
     compute_scores,
+    count_measured,
     split_batches,
 )
 from tsjax_core.training.fit import Fit, plan_fit
@@ -303,9 +305,9 @@ class Learner:
 
     @cached_property
     def first_windows(self) -> int:
-        """A checksum of the windows in the first batch, which tells one order of the data apart."""
-        first = next(iter(self.pipeline.batch_indices(0)))
-        return zlib.crc32(np.ascontiguousarray(first, np.int64).tobytes())
+        """A checksum of the windows in the first batches, which tells orders of the data apart."""
+        first = np.concatenate(list(islice(self.pipeline.batch_indices(0), 8)))
+        return zlib.crc32(first.astype(np.int64).tobytes())
 
     def new_optimizer_state(self) -> Any:
         """Return the optimizer's state before the first step."""
@@ -410,12 +412,14 @@ class Learner:
         batches = split_batches(
             self.pipeline.split(split), bs=self.pipeline.bs, pad=False, fill=False
         )
-        for lengths, batch in self._evaluated(batches):
+        for _, batch in self._evaluated(batches):
+            counted = count_measured(self._engine.scored(np.asarray(batch[self.signals.target])))
+            if not counted:
+                continue
             terms = self._engine.batch_loss(params, buffers, mutable, batch)
-            counted = sum(lengths) - self.n_skip * len(lengths)
             total += counted * float(sum(terms.values()))
             weight += counted
-        return total / weight
+        return total / weight if weight else float("nan")
 
     def _evaluated(
         self, batches: Iterable[tuple[list[int], Sample]]

@@ -13,8 +13,12 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsjax_core import Checkpoints, EarlyStopping, EpochResult, GRULearner, rmse
+from tsjax_core import Checkpoints, EarlyStopping, EpochResult, GRULearner, fit_percent, rmse
 from tsjax_core.errors import CheckpointError, ConfigError
+
+
+def fit(pred, target, y_mean, y_std):
+    """A metric of which nobody knows that more is better."""
 
 
 class Told:
@@ -22,7 +26,8 @@ class Told:
 
     def __init__(self, values, name="valid_loss"):
         self.model = nnx.Dict(weight=nnx.Param(jax.numpy.float32(-1)))
-        self.history = []
+        self.history, self.metrics = [], (fit,)
+        self.loss_weights = {"mse": 1.0}
         self.fit_in_progress = SimpleNamespace(done=0)
         self.resumed_from = None
         self.values, self.name = values, name
@@ -186,6 +191,24 @@ def test_a_name_that_no_epoch_has_is_told(data):
         next(stopping.follow(learner.fit_iter(2), learner))
     print(caught.value)
     assert "an epoch has normalized_mae, rmse, train_loss, valid_loss" in str(caught.value)
+    assert learner.history == []
+
+
+def test_a_metric_of_which_more_is_better_is_not_minimised(data, tmp_path):
+    """Its worst epoch would be kept; the text says what to give, before anything is trained."""
+    learner = GRULearner(data, hidden_size=4, metrics=[fit_percent])
+    for follower in (
+        EarlyStopping(patience=2, monitor="fit_percent"),
+        Checkpoints(tmp_path / "ck", monitor="fit_percent"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            next(follower.follow(learner.fit_iter(2), learner))
+        print(caught.value)
+        assert "'fit_percent' is better the higher it is, and mode is 'min'; give mode" in str(
+            caught.value
+        )
+    assert learner.history == []
+    assert not (tmp_path / "ck").exists()
 
 
 def test_a_fit_that_is_not_followed_from_its_first_epoch_is_told(data):

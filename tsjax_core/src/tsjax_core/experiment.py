@@ -29,6 +29,7 @@ from tsjax_core.losses.compose import compose_losses
 from tsjax_core.losses.regression import normalized_mae
 from tsjax_core.training.averaging import average_weights
 from tsjax_core.training.learner import Learner
+from tsjax_core.training.monitor import Monitor
 from tsjax_core.training.optimizers import Optimizer
 from tsjax_core.training.stopping import EarlyStopping
 from tsjax_core.training.updates import clip_gradients, skip_large, skip_nonfinite
@@ -103,12 +104,20 @@ class TrainOptions:
     def optimizer(self) -> Optimizer:
         """Return Adam with the clipping, skipping and averaging that is asked for."""
         optimizer: Optimizer = optax.adam
-        if self.clip_norm is not None:
-            optimizer = clip_gradients(optimizer, self.clip_norm)
-        if self.average is not None:
-            optimizer = average_weights(optimizer, self.average)
-        if self.skip_norm is not None:
-            optimizer = skip_large(optimizer, self.skip_norm)
+        around: dict[str, Callable[[Optimizer, float], Optimizer]] = {
+            "clip_norm": clip_gradients,
+            "average": average_weights,
+            "skip_norm": skip_large,
+        }
+        for key, wrapper in around.items():
+            value = getattr(self, key)
+            if value is None:
+                continue
+            try:
+                optimizer = wrapper(optimizer, value)
+            except ConfigError as error:
+                _, _, told = str(error).partition(" = ")
+                raise ConfigError(f"{key} = {told}", key=key) from error
         return skip_nonfinite(optimizer)
 
 
@@ -140,7 +149,7 @@ class Experiment:
         ]
         pipeline = self.pipeline()
         try:
-            return Learner(
+            learner = Learner(
                 spec,
                 pipeline,
                 loss,
@@ -150,10 +159,12 @@ class Experiment:
                 n_skip=self.train.n_skip,
                 seed=self.train.seed,
             )
+            Monitor(self.train.monitor, self.train.mode).check(learner)
         except ConfigError as error:
             # What a loss refuses first shows where it meets model and data.
             where = "loss" if error.key == "loss" else "train"
             raise placed(error, where, self.file) from error
+        return learner
 
     def pipeline(self) -> GrainPipeline:
         """Return the data of this experiment."""

@@ -95,7 +95,8 @@ class Metric(Protocol):
     """A figure of merit of a whole split, from the same four arguments as a `LossTerm`.
 
     A metric that is meaningful for each output channel alone carries the attribute
-    `channelwise = True` (see `tsjax_core.losses.regression.channelwise`).
+    `channelwise = True`, and one of which more is better `higher_is_better = True` (see the
+    functions of these names in `tsjax_core.losses.regression`).
     """
 
     __call__: Callable[..., Array]

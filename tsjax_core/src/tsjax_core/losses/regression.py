@@ -34,6 +34,12 @@ def channelwise(metric: F) -> F:
     return metric
 
 
+def higher_is_better(metric: F) -> F:
+    """Mark `metric` as one of which more is better, and return it."""
+    vars(metric)["higher_is_better"] = True
+    return metric
+
+
 @channelwise
 def mse(
     pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
@@ -97,6 +103,7 @@ def nrmse(
 
 
 @channelwise
+@higher_is_better
 def fit_percent(
     pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
 ) -> Array:
@@ -105,6 +112,7 @@ def fit_percent(
 
 
 @channelwise
+@higher_is_better
 def vaf(
     pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
 ) -> Array:

@@ -83,6 +83,7 @@ class Checkpoints:
         """Yield the `results` of a fit of `learner` unchanged, each after its checkpoint began.
 
         Raises:
+            ConfigError: No epoch will have the value to monitor, or more of it is better.
             CheckpointError: The directory cannot be written, or holds another fit's checkpoints.
         """
         fit = learner.fit_in_progress
@@ -91,11 +92,11 @@ class Checkpoints:
                 "Checkpoints.follow got a learner without a fit; give it the results of "
                 "learner.fit_iter(...) or learner.resume(...) of the same learner."
             )
+        self._monitor.check(learner)
         self._claim(fit)
         with open_writer() as writer:
             try:
                 for result in results:
-                    self._monitor.cost(result)
                     self._finish(writer, learner)
                     self._begin(writer, learner)
                     yield result

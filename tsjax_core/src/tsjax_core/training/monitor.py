@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tsjax_core.errors import ConfigError
+from tsjax_core.signatures import name_of
 from tsjax_core.training.progress import EpochResult
+
+if TYPE_CHECKING:
+    from tsjax_core.training.learner import Learner
 
 Mode = Literal["min", "max"]
 
@@ -28,21 +32,30 @@ class Monitor:
         if self.mode not in ("min", "max"):
             raise ConfigError(f"mode = {self.mode!r}; give 'min' or 'max'.", key="mode")
 
-    def cost(self, result: EpochResult) -> float:
-        """Return the value of `result` so that less is better; infinite where it is not finite.
+    def check(self, learner: Learner) -> None:
+        """Raise ConfigError where epochs of `learner` have no such value, or more of it is better.
 
-        Raises:
-            ConfigError: The epoch has no value of that name.
+        That is known of metrics that carry `higher_is_better = True`.
         """
-        losses = {"valid_loss": result.valid_loss, "train_loss": result.train_loss}
-        values = {**result.terms, **result.metrics, **losses}
-        if self.name not in values:
+        metrics = {name_of(metric): metric for metric in learner.metrics}
+        known = {"train_loss", "valid_loss", *learner.loss_weights, *metrics}
+        if self.name not in known:
             raise ConfigError(
-                f"monitor = {self.name!r}, and an epoch has {', '.join(sorted(values))}. "
+                f"monitor = {self.name!r}, and an epoch has {', '.join(sorted(known))}. "
                 "Give one of these.",
                 key="monitor",
             )
-        value = values[self.name]
+        if self.mode == "min" and getattr(metrics.get(self.name), "higher_is_better", False):
+            raise ConfigError(
+                f"monitor = {self.name!r} is better the higher it is, and mode is 'min'; give "
+                "mode = 'max'.",
+                key="mode",
+            )
+
+    def cost(self, result: EpochResult) -> float:
+        """Return the value of `result` so that less is better; infinite where it is not finite."""
+        losses = {"valid_loss": result.valid_loss, "train_loss": result.train_loss}
+        value = {**result.terms, **result.metrics, **losses}[self.name]
         if not math.isfinite(value):
             return math.inf
         return value if self.mode == "min" else -value

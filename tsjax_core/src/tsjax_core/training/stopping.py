@@ -75,9 +75,10 @@ class EarlyStopping:
         """Yield the `results` of a fit of `learner` unchanged, until there are no better ones.
 
         Raises:
-            ConfigError: No epoch has a value of the name to monitor.
+            ConfigError: No epoch will have the value to monitor, or more of it is better.
             CheckpointError: The fit was resumed, and the best epoch before has no checkpoint.
         """
+        self._monitor.check(learner)
         self._begin()
         fit = learner.fit_in_progress
         before = learner.history[len(learner.history) - fit.done :] if fit is not None else []

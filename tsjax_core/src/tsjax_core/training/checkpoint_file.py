@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsjax_core.errors import CheckpointError
+from tsjax_core.training.orbax_log import quiet_orbax
 from tsjax_core.training.packing import Layout, Packed
 from tsjax_core.types import HostArray
 
@@ -110,21 +110,6 @@ def read_checkpoint(path: Path) -> Stored:
             ) from error
     layout = [(name, dtype, tuple(shape)) for name, dtype, shape in told["layout"]]
     return Stored(data, layout, told["facts"])
-
-
-@contextmanager
-def quiet_orbax() -> Iterator[None]:
-    """Keep Orbax from printing what it also raises, and tsjax tells as an error."""
-
-    def is_not_orbax(record: logging.LogRecord) -> bool:
-        return "orbax" not in Path(record.pathname).parts
-
-    logger = logging.getLogger("absl")
-    logger.addFilter(is_not_orbax)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_not_orbax)
 
 
 def _check_writer(path: Path, told: Mapping[str, Any]) -> None:

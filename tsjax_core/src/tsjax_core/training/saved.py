@@ -24,6 +24,7 @@ from tsjax_core.errors import ConfigError, SavedModelError, UnknownNamespaceErro
 from tsjax_core.protocols import ModelSpec
 from tsjax_core.registry import get_model, installed, qualified_name
 from tsjax_core.training.naming import parameter_name
+from tsjax_core.training.orbax_log import quiet_orbax
 from tsjax_core.types import NormStats, Signals
 
 FORMAT = 1
@@ -182,7 +183,7 @@ def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
 def _read_arrays(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
     import orbax.checkpoint as ocp
 
-    with ocp.StandardCheckpointer() as checkpointer:
+    with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
         try:
             metadata = checkpointer.metadata(path.absolute()).item_metadata
             if metadata is None:

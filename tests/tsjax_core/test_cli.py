@@ -474,6 +474,7 @@ def test_warnings_are_one_line_on_standard_error(folder, tsjax, tmp_path):
     assert any((tmp_path / "cache" / "tsjax" / "xla").iterdir())
 
 
+@pytest.mark.slow
 def test_the_demonstration_beats_the_linear_model(folder, tsjax, monkeypatch, tmp_path):
     """With a tenth of its training, data, experiment, run and comparison are there."""
     from tsjax_core import demo

@@ -22,7 +22,7 @@ import pytest
 import tomli_w
 from flax import nnx
 
-from tsjax_core import load_model
+from tsjax_core import cli, load_model
 from tsjax_core.directories import held_directory
 from tsjax_core.experiment import load_experiment
 from tsjax_core.training.checkpoint import stored_epochs
@@ -159,6 +159,7 @@ def drill(folder: Path, file: Path, run: Path, kills: int, seed: int) -> None:
     assert running.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_bits_of_the_undisturbed_one(folder):
     """Killed by SIGKILL soon after its start, and after an epoch."""
     file = experiment(folder, "short", epochs=12, stp_sz=1)
@@ -182,46 +183,109 @@ def test_twenty_kills(folder, resident):
     assert numbers(whole) == numbers(killed)
 
 
-@pytest.fixture
-def interrupted(folder, tsjax, monkeypatch, tmp_path):
-    """Return a run of four epochs that Ctrl-C ended in its third, and its experiment."""
+def trained(file: Path, run: Path, *, until: int | None = None) -> int:
+    """Train in this process until Ctrl-C in the epoch `until`, if any; return the status."""
     from tsjax_core.training.learner import Learner
 
-    file = experiment(folder, "small", epochs=4, average=None, checkpoints=2)
     epoch = Learner._train_epoch
 
     def stopped(self, fit, number):
-        if number == 2:
+        if number == until:
             raise KeyboardInterrupt
         return epoch(self, fit, number)
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Learner, "_train_epoch", stopped)
-        assert tsjax("train", file, "--out", tmp_path / "run")[0] == 1
+        patch.setattr(sys, "argv", ["tsjax", "train", str(file), "--out", str(run)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    return left.value.code or 0
+
+
+@pytest.fixture(scope="module")
+def small(folder):
+    """Return an experiment of four epochs, a run of it, and one that Ctrl-C ended in its third."""
+    file = experiment(folder, "small", epochs=4, average=None, checkpoints=2)
+    assert trained(file, folder / "small-whole") == 0
+    assert trained(file, folder / "small-interrupted", until=2) == 1
+    return file, folder / "small-whole", folder / "small-interrupted"
+
+
+@pytest.fixture
+def interrupted(small, tmp_path):
+    """Return a run that Ctrl-C ended, of the test's own, and its experiment."""
+    file, _, run = small
+    shutil.copytree(run, tmp_path / "run")
     return tmp_path / "run", file
 
 
-def test_a_run_that_ctrl_c_ended_goes_on(interrupted, tsjax, tmp_path):
+@pytest.fixture
+def whole(small):
+    """Return the numbers of the undisturbed run."""
+    return numbers(small[1])
+
+
+def test_a_run_that_ctrl_c_ended_goes_on(interrupted, whole, tsjax):
     """Model and report are those of the whole run then, and there is nothing left to resume."""
-    run, file = interrupted
+    run, _ = interrupted
     assert len((run / "history.csv").read_text().splitlines()) == 3
     status, out, err = tsjax("resume", run)
     assert status == 0
     assert "resuming after epoch 2 of 4" in out
     assert "epoch 3/4" in err
     assert "epoch 2/4" not in err
-    assert tsjax("train", file, "--out", tmp_path / "whole")[0] == 0
-    assert numbers(run) == numbers(tmp_path / "whole")
-    before = numbers(run)
+    assert numbers(run) == whole
     status, _, err = tsjax("resume", run)
     assert status == 2
     assert f"{run} is finished, and there is nothing to resume." in err
-    assert numbers(run) == before
+    assert numbers(run) == whole
 
 
-def test_an_earlier_checkpoint_serves_where_the_last_is_damaged(interrupted, tsjax, tmp_path):
+def test_a_resumed_run_that_is_killed_before_it_saves_is_not_finished(
+    interrupted, whole, tsjax, monkeypatch
+):
+    """The model and report of the interrupted run are not taken for those of the whole."""
+    from tsjax_core.training.learner import Learner
+
+    run, _ = interrupted
+
+    def killed(*_):
+        raise SystemExit(9)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "save", killed)
+        assert tsjax("resume", run)[0] == 9
+    assert stored_epochs(run / "checkpoints")[-1] == 4
+    assert not (run / "report").exists()
+    assert tsjax("resume", run)[0] == 0
+    assert numbers(run) == whole
+
+
+def test_ctrl_c_between_two_epochs_saves_the_best_model(folder, tsjax, tmp_path, monkeypatch):
+    """While the history is written, outside of all generators of the training."""
+    from tsjax_core import run as runs
+
+    file = experiment(folder, "between", epochs=5, monitor="train_loss", mode="max", average=None)
+    row = runs._row
+
+    def stopped(result):
+        if result.epoch == 3:
+            raise KeyboardInterrupt
+        return row(result)
+
+    monkeypatch.setattr(runs, "_row", stopped)
+    status, out, _ = tsjax("train", file, "--out", tmp_path / "run")
+    assert status == 1
+    assert "kept the model of epoch 1 (best train_loss)" in out
+    rows = list(csv.DictReader((tmp_path / "run" / "history.csv").read_text().splitlines()))
+    loss = runs.load_learner(tmp_path / "run").evaluate("valid").loss
+    assert loss == pytest.approx(float(rows[0]["valid_loss"]), rel=1e-6)
+    assert loss != pytest.approx(float(rows[2]["valid_loss"]), rel=1e-3)
+
+
+def test_an_earlier_checkpoint_serves_where_the_last_is_damaged(interrupted, whole, tsjax):
     """The text names the option, which ends with the numbers of the whole run."""
-    run, file = interrupted
+    run, _ = interrupted
     last = run / "checkpoints" / "epoch_000002"
     part = last / "state" / "0"
     part.write_bytes(part.read_bytes()[:10])
@@ -232,20 +296,18 @@ def test_an_earlier_checkpoint_serves_where_the_last_is_damaged(interrupted, tsj
     assert "Traceback" not in err
     assert len(err.splitlines()) == 1
     assert tsjax("resume", run, "--epoch", 1)[0] == 0
-    assert tsjax("train", file, "--out", tmp_path / "whole")[0] == 0
-    assert numbers(run) == numbers(tmp_path / "whole")
+    assert numbers(run) == whole
 
 
-def test_a_run_without_any_checkpoint_begins_anew(interrupted, tsjax, tmp_path):
+def test_a_run_without_any_checkpoint_begins_anew(interrupted, whole, tsjax, tmp_path):
     """As after a kill in the first epoch; an experiment that was being written is no run."""
-    run, file = interrupted
+    run, _ = interrupted
     for name in ("checkpoints", "model", "report"):
         shutil.rmtree(run / name)
     status, out, _ = tsjax("resume", run)
     assert status == 0
     assert "no epoch had ended; beginning anew" in out
-    assert tsjax("train", file, "--out", tmp_path / "whole")[0] == 0
-    assert numbers(run) == numbers(tmp_path / "whole")
+    assert numbers(run) == whole
     (tmp_path / "stub").mkdir()
     (tmp_path / "stub" / ".experiment.toml").write_text("[da")
     status, _, err = tsjax("resume", tmp_path / "stub")
@@ -253,7 +315,7 @@ def test_a_run_without_any_checkpoint_begins_anew(interrupted, tsjax, tmp_path):
     assert "holds no run to resume: experiment.toml is missing there" in err
 
 
-def test_a_run_killed_before_its_report_is_completed(interrupted, tsjax, tmp_path):
+def test_a_run_killed_before_its_report_is_completed(interrupted, tsjax):
     """All epochs are done: resuming writes model and report alone."""
     run, _ = interrupted
     assert tsjax("resume", run)[0] == 0
@@ -266,10 +328,8 @@ def test_a_run_killed_before_its_report_is_completed(interrupted, tsjax, tmp_pat
     assert numbers(run) == before
 
 
-def test_early_stopping_goes_on_counting(folder, tsjax, tmp_path, monkeypatch):
+def test_early_stopping_goes_on_counting(folder, tsjax, tmp_path):
     """A run that is killed while it waits stops at the epoch at which it would have stopped."""
-    from tsjax_core.training.learner import Learner
-
     options = {"patience": 3, "monitor": "rmse", "mode": "max", "checkpoints": 1, "average": None}
     file = experiment(folder, "patient", epochs=30, **options)
     status, out, _ = tsjax("train", file, "--out", tmp_path / "whole")
@@ -277,16 +337,7 @@ def test_early_stopping_goes_on_counting(folder, tsjax, tmp_path, monkeypatch):
     rows = len(numbers(tmp_path / "whole")[0])
     assert f"stopped after epoch {rows}: no better rmse for 3 epochs" in out
     assert f"kept the model of epoch {rows - 3} (best rmse)" in out
-    epoch = Learner._train_epoch
-
-    def stopped(self, fit, number):
-        if number == rows - 1:
-            raise KeyboardInterrupt
-        return epoch(self, fit, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Learner, "_train_epoch", stopped)
-        assert tsjax("train", file, "--out", tmp_path / "run")[0] == 1
+    assert trained(file, tmp_path / "run", until=rows - 1) == 1
     status, out, _ = tsjax("resume", tmp_path / "run")
     assert status == 0
     assert f"stopped after epoch {rows}: no better rmse" in out
@@ -323,6 +374,7 @@ def test_what_a_run_needs_and_is_not_there_is_told(interrupted, tsjax):
     assert "belong to another training: model: GRU(" in told("hidden_size = 6", "hidden_size = 7")
     assert "seed: 0 there, 1 here" in told("seed = 0\nmetrics", "seed = 1\nmetrics")
     assert "win_sz: 40 there, 50 here" in told("win_sz = 40", "win_sz = 50")
+    assert "checksum of the experiment: " in told("std = [\n    0.01", "std = [\n    0.02")
     err = told("dataset = ", 'dataset = "nowhere" # ')
     assert "nowhere" in err
     file = run / "checkpoints" / "epoch_000002" / "_CHECKPOINT_METADATA"

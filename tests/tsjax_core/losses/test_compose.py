@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -79,3 +80,17 @@ def test_an_argument_that_tsjax_does_not_give_is_refused():
             compose_losses((loss, 1.0))
         print(caught.value)
         assert all(part in str(caught.value) for part in parts)
+
+
+def test_terms_draw_numbers_of_their_own():
+    """Two terms that each declare a key are not given the same one."""
+
+    def draw(pred, target, y_mean, y_std, *, key):
+        return jax.random.uniform(key)
+
+    def alone(number):
+        terms = {f"t{i}": (draw, float(i == number)) for i in range(2)}
+        return float(compose_losses(**terms)(None, None, None, None, key=jax.random.key(0)))
+
+    assert alone(0) != alone(1)
+    assert alone(0) == alone(0)

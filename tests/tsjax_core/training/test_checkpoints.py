@@ -131,6 +131,36 @@ def test_an_optimizer_with_a_schedule_of_its_own_goes_on_in_it(data, tmp_path):
     assert_same(whole, second)
 
 
+def test_numbers_that_are_no_arrays_before_the_first_step_are_resumed(data, tmp_path):
+    """An optimizer whose state begins with plain numbers, and a model that counts."""
+
+    def counting(learning_rate):
+        def update(updates, state, params=None):
+            updates = jax.tree.map(lambda g: -learning_rate * g / (1.0 + state["n"]), updates)
+            return updates, {"n": state["n"] + 1, "scale": state["scale"] * 0.5}
+
+        return optax.GradientTransformation(lambda _: {"n": 0, "scale": 1.0}, update)
+
+    class Counting(nnx.Module):
+        def __init__(self):
+            self.gain = nnx.Param(jnp.ones((1, 1)))
+            self.calls = nnx.Variable(0)
+
+        def __call__(self, u):
+            self.calls[...] = self.calls[...] + 1
+            return u @ self.gain[...]
+
+    def make():
+        return Learner(Counting(), data, optimizer=counting)
+
+    whole, first, second = make(), make(), make()
+    list(whole.fit_iter(3, lr=1e-2))
+    interrupted(first, tmp_path, 3, 1)
+    list(second.resume(tmp_path))
+    assert_same(whole, second)
+    assert int(second.model.calls[...]) == 3 * data.steps_per_epoch
+
+
 def test_a_model_with_random_streams_and_running_statistics_goes_on_in_them(data, tmp_path):
     """Flax's own dropout and batch norm keep their state in the model."""
 
@@ -316,7 +346,8 @@ def test_other_libraries_are_a_warning(data, copied):
         ({"n_skip": 3}, "n_skip: 0 there, 3 here"),
         ({"loss": mse}, "loss: {'normalized_mae': 1.0} there, {'mse': 1.0} here"),
         ({"metrics": []}, "metrics: ['rmse'] there, [] here"),
-        ({"optimizer": optax.sgd}, "optimizer.inner_state."),
+        ({"optimizer": optax.sgd}, "optimizer: default there, sgd here"),
+        ({"batch_transform": add_noise(0.1)}, "transform: none there, "),
     ],
 )
 def test_the_checkpoints_of_another_training_are_told(data, three, change, expected):
@@ -378,11 +409,12 @@ def test_a_directory_left_by_a_killed_process_is_cleaned(data, tmp_path):
     """What Orbax had not finished, and an epoch half-deleted, are gone after the next epoch."""
     first, second = (GRULearner(data, hidden_size=4) for _ in range(2))
     interrupted(first, tmp_path, 3, 1)
+    (tmp_path / "fit.new").write_text("")
     for name in ("epoch_000002.orbax-checkpoint-tmp", "dropped_000000"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "part").write_text("half")
     list(Checkpoints(tmp_path, keep_last=1, keep_best=0).follow(second.resume(tmp_path), second))
-    assert {path.name for path in tmp_path.iterdir()} == {"fit", "epoch_000003"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"fit", "fit.new", "epoch_000003"}
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsjax_core import create_grain_dls
-from tsjax_core.training.evaluation import padded_length, split_batches
+from tsjax_core import compose_losses, create_grain_dls, masked_loss, mse, skip_n
+from tsjax_core.training.evaluation import compute_loss, padded_length, split_batches
 
 
 class Records:
@@ -77,3 +77,27 @@ def test_windows_come_in_batches_of_one_shape(oscillator):
         kept = np.concatenate([batch["y"][: len(sizes)] for sizes, batch in batches])
         np.testing.assert_array_equal(kept, windows)
         assert {len(batch["y"]) for _, batch in batches} == ({5} if fill else {5, len(windows) % 5})
+
+
+def test_a_term_counts_where_it_has_measurements():
+    """A file without any of one channel, or only at its start, does not make the loss NaN."""
+    rng = np.random.default_rng(0)
+    pairs = [(rng.standard_normal((1, n, 2)), rng.standard_normal((1, n, 2))) for n in (30, 20, 12)]
+    pairs[1][1][..., 1] = np.nan
+    pairs[2][1][:, 5:] = np.nan
+    stats = np.zeros(2), np.ones(2)
+    loss = compose_losses(
+        a=(masked_loss(mse, [True, False]), 1.0), b=(masked_loss(mse, [False, True]), 2.0)
+    )
+    errors = [(pred - target) ** 2 for pred, target in pairs]
+    sizes = [np.count_nonzero(~np.isnan(target)) for _, target in pairs]
+    means = [[np.nanmean(e[..., c]) if c == 0 or i != 1 else np.nan for c in (0, 1)]
+             for i, e in enumerate(errors)]  # fmt: skip
+    expected = np.average([m[0] for m in means], weights=sizes)
+    expected += 2.0 * np.average([means[0][1], means[2][1]], weights=[sizes[0], sizes[2]])
+    np.testing.assert_allclose(compute_loss(loss.terms, pairs, stats), expected)
+    late = compose_losses((skip_n(mse, 6), 1.0))
+    expected = np.average([np.nanmean(e[:, 6:]) for e in errors[:2]], weights=sizes[:2])
+    np.testing.assert_allclose(compute_loss(late.terms, pairs, stats), expected)
+    broken = [(np.full_like(pred, np.nan), target) for pred, target in pairs]
+    assert np.isnan(compute_loss(loss.terms, broken, stats))

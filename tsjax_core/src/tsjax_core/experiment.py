@@ -30,7 +30,7 @@ from tsjax_core.losses.regression import normalized_mae
 from tsjax_core.training.averaging import average_weights
 from tsjax_core.training.learner import Learner
 from tsjax_core.training.monitor import Monitor
-from tsjax_core.training.optimizers import Optimizer
+from tsjax_core.training.optimizers import Optimizer, RateControlled
 from tsjax_core.training.stopping import EarlyStopping
 from tsjax_core.training.updates import clip_gradients, skip_large, skip_nonfinite
 from tsjax_core.transforms.changes import Transform
@@ -87,10 +87,11 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ConfigError(f"epochs = {self.epochs}; train for at least 1 epoch.", key="epochs")
-        if self.seed < 0:
-            raise ConfigError(f"seed = {self.seed}; give 0 or more.", key="seed")
-        if not 0.0 < self.lr < float("inf"):
-            raise ConfigError(f"lr = {self.lr} is not a positive number.", key="lr")
+        if not 0 <= self.seed < 1 << 63:
+            raise ConfigError(f"seed = {self.seed}; give 0 to below 2^63.", key="seed")
+        if self.n_skip is not None and self.n_skip < 0:
+            raise ConfigError(f"n_skip = {self.n_skip}; give 0 or more.", key="n_skip")
+        RateControlled(None).check_rate(self.lr)
         # Whoever uses these values checks them, and a wrong one is told before the data are read.
         self.optimizer()
         EarlyStopping(1, self.min_delta, self.monitor, self.mode)

@@ -91,6 +91,7 @@ def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
     with held_directory(out):
         _write_experiment(out / EXPERIMENT, experiment, learner)
         _write_versions(out / "versions.json")
+        learner.description = (out / EXPERIMENT).read_text(encoding="utf-8")
         options = experiment.train
         results = learner.fit_iter(options.epochs, options.lr, SCHEDULES[options.schedule]())
         kept = False
@@ -129,6 +130,7 @@ def resume(run: Path, console: Console, epoch: int | None = None) -> RunResult:
     with held_directory(run):
         experiment = load_experiment(run / EXPERIMENT)
         learner = experiment.build()
+        learner.description = (run / EXPERIMENT).read_text(encoding="utf-8")
         options = experiment.train
         checkpoints = run / CHECKPOINTS
         if epoch is not None or stored_epochs(checkpoints):
@@ -161,13 +163,17 @@ def _complete(
         restore_best=keep_best,
     )
     before = tuple(learner.history)
-    safe = stopping.follow(checkpoints.follow(results, learner), learner)
+    saved = checkpoints.follow(results, learner)
+    safe = stopping.follow(saved, learner)
     shown = follow(safe, options.epochs, lambda: learner.progress)
     ended, advice = "finished", ""
     try:
-        with closing(shown):
+        # Wherever an interrupt comes, the best weights are back and the last checkpoint is whole.
+        with closing(saved), closing(safe), closing(shown):
             for _ in _recorded(before, shown, out / "history.csv"):
-                pass
+                # It is written last, and an old one would make an unfinished run look finished.
+                if (out / REPORT).exists():
+                    shutil.rmtree(out / REPORT)
     except KeyboardInterrupt:
         ended, advice = f"interrupted after {len(learner.history)} epochs", "Train for longer."
     except DivergenceError as error:

@@ -21,7 +21,8 @@ def masked_loss(loss: LossTerm, channel_mask: Sequence[bool]) -> LossTerm:
 
     A prediction may have more channels than the targets, such as states that only a physics loss
     sees: the mask then has one value for each channel of the prediction, and the targets have
-    either as many channels or those that are selected.
+    either as many channels or those that are selected. (A learner wants as many in both; there,
+    give what is not measured as an intermediate value, in `aux`.)
 
     Args:
         loss: A loss, a metric, or a composed loss, each of whose terms is wrapped.

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+
 from tsjax_core.errors import ConfigError
 from tsjax_core.signatures import LOSS_ARGUMENTS, TERM_PARAMETERS, declared, name_of
 from tsjax_core.types import AnyArray, Array, Batch
@@ -52,9 +54,17 @@ class ComposedLoss:
         key: Array | None = None,
     ) -> Array:
         """Return the weighted sum as a scalar."""
-        given = {"batch": batch, "model": model, "aux": aux, "key": key}
-        values = [term(pred, target, y_mean, y_std, given) for term in self.terms]
+        given = {"batch": batch, "model": model, "aux": aux}
+        values = [
+            term(pred, target, y_mean, y_std, {**given, "key": term_key(key, number)})
+            for number, term in enumerate(self.terms)
+        ]
         return sum(values[1:], start=values[0])
+
+
+def term_key(key: Array | None, number: int) -> Array | None:
+    """Return the key of a term by its place, so that no two terms draw the same numbers."""
+    return None if key is None else jax.random.fold_in(key, number)
 
 
 def named_terms(loss: Callable[..., Array]) -> tuple[NamedTerm, ...]:

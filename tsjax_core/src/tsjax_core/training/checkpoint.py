@@ -108,8 +108,10 @@ class Checkpoints:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             held = {path.name for path in self.path.iterdir()}
+            held.discard(f"{_OWNER}.new")
             foreign = held and _OWNER not in held
-            if foreign or (self.epochs and owner.read_text(encoding="utf-8") != fit.name):
+            held_by = owner.read_text(encoding="utf-8") if _OWNER in held else ""
+            if foreign or (self.epochs and held_by != fit.name):
                 what = (
                     "other files" if foreign else f"the checkpoints of another fit ({self._told})"
                 )
@@ -118,7 +120,11 @@ class Checkpoints:
                     "or give another directory.",
                     path=self.path,
                 )
-            owner.write_text(fit.name, encoding="utf-8")
+            if held_by != fit.name:
+                # Whole or not at all: without it the checkpoints would seem to be another fit's.
+                fresh = owner.with_suffix(".new")
+                fresh.write_text(fit.name, encoding="utf-8")
+                fresh.replace(owner)
             for path in self.path.iterdir():
                 # What a killed process left half-written, and epochs that will be trained again.
                 found = _NAME.fullmatch(path.name)

@@ -17,7 +17,7 @@ from flax import nnx
 from jax import lax
 
 from tsjax_core.errors import ConfigError
-from tsjax_core.losses.compose import NamedTerm
+from tsjax_core.losses.compose import NamedTerm, term_key
 from tsjax_core.signatures import MODEL_ARGUMENTS, declared
 from tsjax_core.training.optimizers import RateControlled, skipped_steps
 from tsjax_core.training.transforming import Clock, PlacedTransform
@@ -172,9 +172,14 @@ class Engine:
             pred, aux = model.call_with_aux(*inputs, **options)
         else:
             pred = model(*inputs, **options)
-        given = {"batch": batch, "model": model, "aux": aux, "key": loss_key}
+        given = {"batch": batch, "model": model, "aux": aux}
         pred, target = self.scored(pred), self.scored(batch[self._target])
-        return {term.name: term(pred, target, *self._y_stats, given) for term in self._terms}
+        return {
+            term.name: term(
+                pred, target, *self._y_stats, {**given, "key": term_key(loss_key, number)}
+            )
+            for number, term in enumerate(self._terms)
+        }
 
     def scored(self, sequence: Any) -> Any:
         """Return the samples of (batch, time, n) that count; scalars (batch, n) all count."""

@@ -93,13 +93,20 @@ def compute_loss(
     the terms as one batch, so that the loss of a split of windows is computed once.
     """
     by_shape = sorted(pairs, key=lambda pair: pair[0].shape[1:])
-    total = weight = 0.0
+    totals, weights = np.zeros(len(terms)), np.zeros(len(terms))
     for _, group in groupby(by_shape, key=lambda pair: pair[0].shape[1:]):
         pred, target = (np.concatenate(arrays) for arrays in zip(*group, strict=True))
-        if measured := count_measured(target):
-            total += sum(measured * float(term(pred, target, *y_stats, {})) for term in terms)
-            weight += measured
-    return total / weight if weight else float("nan")
+        measured = count_measured(target)
+        for number, term in enumerate(terms):
+            value = float(term(pred, target, *y_stats, {}))
+            # A term that looks at a part of the channels or samples may have none measured here.
+            if np.isnan(value) and measured < target.size and np.isfinite(pred).all():
+                continue
+            totals[number] += measured * value
+            weights[number] += measured
+    if not weights.all():
+        return float("nan")
+    return float((totals / weights).sum())
 
 
 def count_measured(target: AnyArray) -> int:

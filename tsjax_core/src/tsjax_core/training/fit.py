@@ -38,10 +38,17 @@ class Fit:
         """Steps in each epoch."""
         return len(self.rates) // self.n_epochs
 
+    def rates_of(self, epoch: int) -> HostArray:
+        """Return the learning rate at each step of `epoch`."""
+        return self.rates[self._part(epoch)]
+
     def steps(self, epoch: int) -> zip[tuple[Any, Any]]:
         """Return the progress of the fit, 0 to 1, and the learning rate at each step of `epoch`."""
-        part = slice(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
-        return zip(_progress(len(self.rates))[part], self.rates[part], strict=True)
+        progress = _progress(len(self.rates))[self._part(epoch)]
+        return zip(progress, self.rates_of(epoch), strict=True)
+
+    def _part(self, epoch: int) -> slice:
+        return slice(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)
 
 
 def plan_fit(n_epochs: int, rate: float, schedule: Schedule | None, steps_per_epoch: int) -> Fit:

@@ -67,6 +67,7 @@ class Snapshot:
     steps: int
     epochs_done: int
     history: tuple[EpochResult, ...]
+    fit: Fit | None
 
 
 class Learner:
@@ -125,6 +126,8 @@ class Learner:
         """Share of the current fit that is done, 0 to 1."""
         self.fit_in_progress: Fit | None = None
         """The fit that was begun or resumed last."""
+        self.description = ""
+        """What else decides the numbers, as a text: a checkpoint of another text is refused."""
         self.resumed_from: Path | None = None
         """Directory of the checkpoints from which that fit was resumed."""
 
@@ -151,6 +154,11 @@ class Learner:
         stats = self.signals.stats[self.signals.target]
         self._y_stats = (stats.mean, stats.std)
         self._optimizer = RateControlled(optimizer)
+        self.ingredients = {
+            "optimizer": name_of(optimizer) if optimizer is not None else "default",
+            "transform": name_of(batch_transform) if batch_transform is not None else "none",
+        }
+        """Names of what is given beside model, data and loss, to compare trainings by."""
         self._engine = Engine(
             self.model,
             reads=self.reads,
@@ -320,6 +328,7 @@ class Learner:
             self.steps,
             self.epochs_done,
             tuple(self.history),
+            self.fit_in_progress,
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -330,8 +339,8 @@ class Learner:
         nnx.update(self.model, jax.tree.map(jnp.copy, snapshot.model))
         self.steps, self.epochs_done = snapshot.steps, snapshot.epochs_done
         self.history = list(snapshot.history)
-        self.fit_in_progress = None
-        self.progress = 0.0
+        self.fit_in_progress = fit = snapshot.fit
+        self.progress = fit.done / fit.n_epochs if fit is not None else 0.0
 
     def _epochs(self, fit: Fit) -> Iterator[EpochResult]:
         self.fit_in_progress = fit
@@ -339,27 +348,37 @@ class Learner:
         if fit.opt_state is None:
             fit.opt_state = self.new_optimizer_state()
         for epoch in range(fit.done, fit.n_epochs):
-            begin = time.perf_counter()
-            state, result = self._train_epoch(fit, epoch)
-            first_bad = int(np.argmin(np.isfinite(result.step_losses)))
-            rate = fit.rates[epoch * fit.steps_per_epoch + first_bad]
-            check_converging(result, (state.params, state.mutable), float(rate))
-            self.epochs_done += 1
-            average = averaged_params(state.opt_state)
-            fit.opt_state, fit.raw = state.opt_state, None if average is None else state.params
-            nnx.update(self.model, state.params if average is None else average, state.mutable)
-            pairs, _ = self.simulate_split("valid")
-            outputs = self.signals.names[self.signals.target]
-            result = replace(
-                result,
-                valid_loss=self._loss_of("valid", pairs),
-                metrics=compute_scores(self.metrics, pairs, self._y_stats, outputs).metrics,
-                seconds=time.perf_counter() - begin,
-            )
+            model = jax.tree.map(lambda x: x, nnx.state(self.model))
+            before = self.steps, self.epochs_done, fit.opt_state, fit.raw
+            try:
+                result = self._epoch(fit, epoch)
+            except BaseException:
+                # Of an epoch that does not end nothing stays, neither weights nor counters.
+                nnx.update(self.model, model)
+                self.steps, self.epochs_done, fit.opt_state, fit.raw = before
+                raise
             fit.done = epoch + 1
             self.progress = fit.done / fit.n_epochs
             self.history.append(result)
             yield result
+
+    def _epoch(self, fit: Fit, epoch: int) -> EpochResult:
+        begin = time.perf_counter()
+        *_, mutable = split_model(self.model)
+        state, result = self._train_epoch(fit, epoch)
+        check_converging(result, state.params, (mutable, state.mutable), fit.rates_of(epoch))
+        self.epochs_done += 1
+        average = averaged_params(state.opt_state)
+        fit.opt_state, fit.raw = state.opt_state, None if average is None else state.params
+        nnx.update(self.model, state.params if average is None else average, state.mutable)
+        pairs, _ = self.simulate_split("valid")
+        outputs = self.signals.names[self.signals.target]
+        return replace(
+            result,
+            valid_loss=self._loss_of("valid", pairs),
+            metrics=compute_scores(self.metrics, pairs, self._y_stats, outputs).metrics,
+            seconds=time.perf_counter() - begin,
+        )
 
     def _train_epoch(self, fit: Fit, epoch: int) -> tuple[TrainState, EpochResult]:
         _, params, buffers, mutable = split_model(self.model)

@@ -7,6 +7,7 @@ from numbers import Real
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from tsjax_core.errors import ConfigError
@@ -52,8 +53,13 @@ class RateControlled:
                 key="lr",
             )
         rate: Any = DEFAULT_LR if lr is None else lr
-        if not isinstance(rate, Real) or not 0.0 < float(rate) < float("inf"):
-            raise ConfigError(f"lr = {rate!r} is not a positive number.", key="lr")
+        with np.errstate(over="ignore"):
+            usable = isinstance(rate, Real) and 0.0 < np.float32(float(rate)) < np.inf
+        if not usable:
+            raise ConfigError(
+                f"lr = {rate!r} is not a positive number that a float of 32 bits can hold.",
+                key="lr",
+            )
         return float(rate)
 
     def init(self, params: Any) -> Any:

@@ -70,8 +70,11 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _plain(leaf: Any) -> Any:
-    """Return the numbers of a random key, and any other array as it is."""
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    """Return the numbers of a random key, and any other number as an array."""
+    if _is_key(leaf):
+        return jax.random.key_data(leaf)
+    # What is a plain number before the first step is an array after it.
+    return leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
 
 
 def _keyed(like: Any, plain: Any) -> Any:

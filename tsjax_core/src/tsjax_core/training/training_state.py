@@ -124,6 +124,8 @@ def training_facts(learner: Learner) -> dict[str, Any]:
         "bs": pipeline.bs,
         "batches an epoch": pipeline.steps_per_epoch,
         "order of the windows": learner.first_windows,
+        **learner.ingredients,
+        "checksum of the experiment": zlib.crc32(learner.description.encode()),
     }
 
 

@@ -36,11 +36,13 @@ class WithinState(NamedTuple):
 
 
 def skip_nonfinite(optimizer: Optimizer) -> Optimizer:
-    """Skip every update whose loss or gradient is not finite.
+    """Skip every update whose loss or gradient is not finite, or that would spoil the optimizer.
 
-    A skipped update leaves the parameters and the state of `optimizer` as they are, to the bit; a
-    schedule of optax within it waits too. The loss is the argument `value` of the update, as for
-    other optax transformations that need it; without it the gradient alone decides.
+    A gradient spoils it that is finite and whose square, in the state of `optimizer`, is not: no
+    later update would change that parameter again. A skipped update leaves the parameters and the
+    state of `optimizer` as they are, to the bit; a schedule of optax within it waits too. The loss
+    is the argument `value` of the update, as for other optax transformations that need it; without
+    it the gradient alone decides.
 
     Raises:
         ConfigError: `optimizer` is no optimizer.
@@ -51,7 +53,10 @@ def skip_nonfinite(optimizer: Optimizer) -> Optimizer:
         seen = jax.tree.leaves(gradients) + ([] if value is None else [value])
         return ~jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in seen]))
 
-    return wrapped(optimizer, lambda inner: _skipping(inner, is_bad), "skip_nonfinite")
+    def wrap(inner: optax.GradientTransformationExtraArgs) -> optax.GradientTransformation:
+        return _skipping(inner, is_bad, keep_finite=True)
+
+    return wrapped(optimizer, wrap, "skip_nonfinite")
 
 
 def skip_large(optimizer: Optimizer, max_norm: float) -> Optimizer:
@@ -139,7 +144,7 @@ def apply_updates(params: Any, updates: Any) -> Any:
 
 
 def _skipping(
-    inner: optax.GradientTransformationExtraArgs, is_bad: _Condition
+    inner: optax.GradientTransformationExtraArgs, is_bad: _Condition, *, keep_finite: bool = False
 ) -> optax.GradientTransformation:
     def init(params: Any) -> SkipState:
         return SkipState(jnp.zeros([], jnp.int32), inner.init(params))
@@ -147,6 +152,8 @@ def _skipping(
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         bad = is_bad(updates, extra)
         new, inner_state = inner.update(updates, state.inner_state, params, **extra)
+        if keep_finite:
+            bad |= _spoils(state.inner_state, inner_state)
         new, inner_state = jax.tree.map(
             lambda kept, changed: jnp.where(bad, kept, changed),
             (optax.tree.zeros_like(new), state.inner_state),
@@ -155,6 +162,16 @@ def _skipping(
         return new, SkipState(state.skipped + bad.astype(jnp.int32), inner_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _spoils(before: Any, after: Any) -> Array:
+    """Tell whether a value of an optimizer's state stops being finite."""
+    lost = [
+        jnp.any(jnp.isfinite(old) & ~jnp.isfinite(new))
+        for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+        if jnp.issubdtype(jnp.result_type(new), jnp.inexact)
+    ]
+    return jnp.any(jnp.array([False, *lost]))
 
 
 def _within(p: Array, u: Array, bound: float) -> Array:

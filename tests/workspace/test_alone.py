@@ -107,10 +107,14 @@ def test_its_tests_can_be_imported_isolated(distribution, alone):
 
 @pytest.mark.slow
 def test_its_tests_pass_isolated(distribution, set_up):
-    """All tests of a distribution, and those of core with its optional figures."""
-    extra = "[viz]" if distribution == "tsjax-core" else ""
-    environment = set_up(f"{distribution}-tests", distribution, extra)
-    assert_tests_pass(environment.run("-m", "pytest", "-q", "tests"))
+    """All tests of a distribution, and those of core with its optional figures.
+
+    Those of the kit in core are left out: minutes in which nothing outside of core is asked for.
+    """
+    is_core = distribution == "tsjax-core"
+    environment = set_up(f"{distribution}-tests", distribution, "[viz]" if is_core else "")
+    kit = ["--ignore=tests/tsjax_core/testing"] if is_core else []
+    assert_tests_pass(environment.run("-m", "pytest", "-q", "tests", *kit))
 
 
 @pytest.mark.parametrize("one", ["tsjax-quat"])

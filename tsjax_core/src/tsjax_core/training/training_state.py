@@ -109,6 +109,7 @@ def take_over(stored: Stored, learner: Learner, tree: Any) -> Fit:
 def training_facts(learner: Learner) -> dict[str, Any]:
     """Return what two trainings that give equal numbers agree in, for a person to compare."""
     pipeline, signals = learner.pipeline, learner.signals
+    described = {"checksum of the experiment": zlib.crc32(learner.description.encode())}
     return {
         "model": repr(learner.spec) if learner.spec else name_of(learner.model),
         "seed": learner.seed,
@@ -125,7 +126,8 @@ def training_facts(learner: Learner) -> dict[str, Any]:
         "batches an epoch": pipeline.steps_per_epoch,
         "order of the windows": learner.first_windows,
         **learner.ingredients,
-        "checksum of the experiment": zlib.crc32(learner.description.encode()),
+        # A learner that is built in Python, from an experiment or by hand, has no text to compare.
+        **(described if learner.description else {}),
     }
 
 

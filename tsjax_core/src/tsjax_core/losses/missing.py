@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tsjax_core.losses.compose import ComposedLoss
-from tsjax_core.losses.measured import on_host
+from tsjax_core.losses.measured import on_host, ratio
 from tsjax_core.losses.pointwise import points_of, weighted_mean, with_time
 from tsjax_core.losses.wrapping import Arguments, Form, Term, form_of, wrap, wrap_terms
 from tsjax_core.protocols import LossTerm
@@ -33,7 +33,8 @@ def ignore_nan(loss: LossTerm) -> LossTerm:
                 return weighted_mean(points(with_time(arguments)))
             rows = ~np.isnan(target).any(-1)
             if not rows.any():
-                return np.float64(np.nan)  # type: ignore[return-value]
+                nothing: Array = ratio(np, 0.0, 0)
+                return nothing
             lead = (1,) if target.ndim == 3 else ()
             pred, target = (x[rows].reshape(*lead, -1, x.shape[-1]) for x in (pred, target))
             return term(arguments._replace(pred=pred, target=target))

@@ -21,8 +21,7 @@ def with_extra_arguments(
     transform: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
     """Return `transform` so that its update takes any keyword arguments."""
-    # Documented by optax, but not in its __all__.
-    return optax.with_extra_args_support(transform)  # type: ignore[attr-defined]
+    return optax.with_extra_args_support(transform)
 
 
 def check_optimizer(optimizer: Any) -> None:

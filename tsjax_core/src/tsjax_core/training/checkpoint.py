@@ -186,6 +186,8 @@ class Checkpoints:
 
 def _reason(error: Exception) -> str:
     """Return what the system said, which Orbax gives as a number behind a long text."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     text = " ".join(str(error).split())
     number = re.search(r"os_error_code='(\d+)'", text)
     return os.strerror(int(number[1])) if number else f"{type(error).__name__}: {text[:300]}"

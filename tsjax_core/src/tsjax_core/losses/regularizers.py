@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 
@@ -24,18 +24,10 @@ def activation_regularizer(name: str = "hidden") -> LossTerm:
         ConfigError: When the loss is computed: the model does not give the value.
     """
 
-    def term(
-        pred: AnyArray,
-        target: AnyArray,
-        y_mean: AnyArray,
-        y_std: AnyArray,
-        *,
-        aux: Mapping[str, Array],
-    ) -> Array:
-        return jnp.mean(jnp.square(_value(aux, name, "activation_regularizer")))
+    def cost(value: Array) -> Array:
+        return jnp.mean(jnp.square(value))
 
-    term.__name__, term.__doc__ = "activation_regularizer", activation_regularizer.__doc__
-    return term
+    return _term(cost, name, "activation_regularizer")
 
 
 def temporal_activation_regularizer(name: str = "hidden") -> LossTerm:
@@ -52,15 +44,7 @@ def temporal_activation_regularizer(name: str = "hidden") -> LossTerm:
             without two samples along time.
     """
 
-    def term(
-        pred: AnyArray,
-        target: AnyArray,
-        y_mean: AnyArray,
-        y_std: AnyArray,
-        *,
-        aux: Mapping[str, Array],
-    ) -> Array:
-        value = _value(aux, name, "temporal_activation_regularizer")
+    def cost(value: Array) -> Array:
         if value.ndim < 3 or value.shape[1] < 2:
             raise ConfigError(
                 f"temporal_activation_regularizer: {name!r} has shape {value.shape}; it needs a "
@@ -69,16 +53,27 @@ def temporal_activation_regularizer(name: str = "hidden") -> LossTerm:
             )
         return jnp.mean(jnp.square(jnp.diff(value, axis=1)))
 
-    term.__name__ = "temporal_activation_regularizer"
-    term.__doc__ = temporal_activation_regularizer.__doc__
+    return _term(cost, name, "temporal_activation_regularizer")
+
+
+def _term(cost: Callable[[Array], Array], name: str, own_name: str) -> LossTerm:
+    """Return the loss `own_name` that is the cost of the intermediate value `name`."""
+
+    def term(
+        pred: AnyArray,
+        target: AnyArray,
+        y_mean: AnyArray,
+        y_std: AnyArray,
+        *,
+        aux: Mapping[str, Array],
+    ) -> Array:
+        if name not in aux:
+            raise ConfigError(
+                f"{own_name}: the model gives no intermediate value {name!r}; it gives "
+                f"{', '.join(map(repr, aux)) or 'none'}.",
+                key="loss",
+            )
+        return cost(aux[name])
+
+    term.__name__ = own_name
     return term
-
-
-def _value(aux: Mapping[str, Array], name: str, asking: str) -> Array:
-    if name not in aux:
-        raise ConfigError(
-            f"{asking}: the model gives no intermediate value {name!r}; it gives "
-            f"{', '.join(map(repr, aux)) or 'none'}.",
-            key="loss",
-        )
-    return aux[name]

@@ -35,15 +35,7 @@ def add_noise(
         ConfigError: A value is not finite, `std` is negative, or `p` is no probability; at the
             first batch, if the number of values is not that of the channels.
     """
-    stds = numbers("std", std, of="add_noise")
-    means = numbers("mean", mean, of="add_noise", signed=True)
-
-    def draw(u: Array, key: Array) -> Array:
-        centre = per_channel(means, u, name="mean", of="add_noise")
-        spread = per_channel(stds, u, name="std", of="add_noise")
-        return centre + spread * jax.random.normal(key, u.shape, u.dtype)
-
-    return _added(draw, p, "add_noise")
+    return _gaussian(std, mean, p, "add_noise", lambda u: u.shape)
 
 
 def add_varying_noise(std_std: float | Sequence[float] = 0.1, p: float = 1.0) -> BatchTransform:
@@ -129,15 +121,26 @@ def add_bias(
     Raises:
         ConfigError: As of `add_noise`.
     """
-    stds = numbers("std", std, of="add_bias")
-    means = numbers("mean", mean, of="add_bias", signed=True)
+    return _gaussian(std, mean, p, "add_bias", lambda u: (len(u), 1, u.shape[-1]))
+
+
+def _gaussian(
+    std: float | Sequence[float],
+    mean: float | Sequence[float],
+    p: float,
+    name: str,
+    shape_of: Callable[[Array], tuple[int, ...]],
+) -> BatchTransform:
+    """Return the transform that adds draws from N(mean, std^2), as many as `shape_of(u)` says."""
+    stds = numbers("std", std, of=name)
+    means = numbers("mean", mean, of=name, signed=True)
 
     def draw(u: Array, key: Array) -> Array:
-        centre = per_channel(means, u, name="mean", of="add_bias")
-        spread = per_channel(stds, u, name="std", of="add_bias")
-        return centre + spread * jax.random.normal(key, (len(u), 1, u.shape[-1]), u.dtype)
+        centre = per_channel(means, u, name="mean", of=name)
+        spread = per_channel(stds, u, name="std", of=name)
+        return centre + spread * jax.random.normal(key, shape_of(u), u.dtype)
 
-    return _added(draw, p, "add_bias")
+    return _added(draw, p, name)
 
 
 def _added(draw: Callable[[Array, Array], Array], p: float, name: str) -> BatchTransform:

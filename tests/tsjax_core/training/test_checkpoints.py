@@ -112,6 +112,30 @@ def test_checkpoints_do_not_change_the_numbers(data, tmp_path):
     assert_same(plain, followed)
 
 
+def test_training_does_not_wait_for_a_checkpoint(data, tmp_path):
+    """With 64 MB of random parameters, an epoch is given on before its checkpoint is whole."""
+
+    class Large(nnx.Module):
+        def __init__(self):
+            noise = np.random.default_rng(0).standard_normal(1 << 24, np.float32)
+            self.ballast = nnx.Param(jnp.asarray(noise))
+            self.gain = nnx.Param(jnp.ones((1, 1)))
+
+        def __call__(self, u):
+            return u @ self.gain[...] + 0.0 * self.ballast[0]
+
+    learner = Learner(Large(), data, optimizer=optax.sgd)
+    checkpoints = Checkpoints(tmp_path)
+    results = checkpoints.follow(learner.fit_iter(2, lr=1e-2), learner)
+    next(results)
+    assert checkpoints.epochs == ()
+    assert list(tmp_path.glob("epoch_000001*"))
+    next(results)
+    assert checkpoints.epochs == (1,)
+    results.close()
+    assert 2 in checkpoints.epochs
+
+
 def test_an_optimizer_with_a_schedule_of_its_own_goes_on_in_it(data, tmp_path):
     """The step count of a ready optax schedule is part of the checkpoint."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from pathlib import Path
 
 import pytest
 import uv
+
+from tsjax_core import cli
+from tsjax_core.data.simulated import write_duffing
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = [ROOT / "tsjax_core", *sorted(p.parent for p in ROOT.glob("plugins/*/pyproject.toml"))]
@@ -168,3 +172,32 @@ def new_environment(tmp_path_factory) -> Callable[..., Environment]:
         return environment
 
     return new
+
+
+@pytest.fixture
+def run_console(monkeypatch, capsys):
+    """Return a function that runs the lines of a console block, `$ tsjax ...`, in this process.
+
+    Each must end with status 0; what it printed is printed again, and returned.
+    """
+
+    def run_console(block: str) -> str:
+        told = []
+        for line in block.splitlines():
+            monkeypatch.setattr(sys, "argv", shlex.split(line.removeprefix("$ ")))
+            with pytest.raises(SystemExit) as left:
+                cli.main()
+            told.append(capsys.readouterr().out)
+            print(line, told[-1], sep="\n")
+            assert not left.value.code, line
+        return "\n".join(told)
+
+    return run_console
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory) -> Path:
+    """Return a directory as a reader has it after `tsjax demo --data-only`."""
+    folder = tmp_path_factory.mktemp("reader")
+    write_duffing(folder / "tsjax-demo" / "data", n_train=2, n=1024)
+    return folder

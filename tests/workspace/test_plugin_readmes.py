@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
-
-import pytest
-
-from tsjax_core import cli
-from tsjax_core.data.simulated import write_duffing
 
 README = Path(__file__).parents[2] / "plugins" / "tsjax_tcn" / "README.md"
 BLOCKS = re.findall(
@@ -17,21 +11,13 @@ BLOCKS = re.findall(
 )
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """Return a directory as the reader has it after `tsjax demo`."""
-    folder = tmp_path_factory.mktemp("reader")
-    write_duffing(folder / "tsjax-demo" / "data", n_train=2, n=1024)
-    return folder
-
-
 def blocks(language: str) -> list[str]:
     return [text for kind, text in BLOCKS if kind == language]
 
 
-def test_the_python_example_runs(folder, monkeypatch, capsys):
+def test_the_python_example_runs(reader, monkeypatch, capsys):
     """It trains, prints the test scores, and simulates chunk by chunk."""
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(reader)
     names: dict = {}
     for text in blocks("python"):
         exec(compile(text, "README.md", "exec"), names)
@@ -39,18 +25,13 @@ def test_the_python_example_runs(folder, monkeypatch, capsys):
     assert names["y"].shape[1:] == (1, 1)
 
 
-def test_the_experiment_and_its_commands_run(folder, monkeypatch, capsys):
+def test_the_experiment_and_its_commands_run(reader, monkeypatch, run_console):
     """Each line of the console block, on the experiment of the block before it."""
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(reader)
     (experiment,) = blocks("toml")
-    (folder / "tcn.toml").write_text(experiment)
+    (reader / "tcn.toml").write_text(experiment)
     install, use = blocks("console")
     assert install == "$ pip install tsjax-tcn\n"
-    for line in use.splitlines():
-        monkeypatch.setattr(sys, "argv", line.removeprefix("$ ").split())
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        print(line, capsys.readouterr().out, sep="\n")
-        assert not left.value.code
-    assert (folder / "runs" / "tcn" / "report" / "test_arrow.png").exists()
+    run_console(use)
+    assert (reader / "runs" / "tcn" / "report" / "test_arrow.png").exists()
     assert {kind for kind, _ in BLOCKS} == {"python", "toml", "console"}

@@ -78,7 +78,7 @@ def everything(data, *, resident):
         pipeline,
         metrics=[rmse],
         optimizer=skip_nonfinite(average_weights(clip_gradients(optax.adam, 1.0), 0.9)),
-        batch_transform=compose_transforms(vary_length(20), add_noise(0.02, p=0.7)),
+        batch_transform=compose_transforms(vary_length(38), add_noise(0.02, p=0.7)),
         seed=5,
     )
 
@@ -540,7 +540,7 @@ def may_mount(folder: Path) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("way", ["mount", "limit"])
+@pytest.mark.parametrize("way", [pytest.param("mount", marks=pytest.mark.slow), "limit"])
 def test_a_full_disk_is_told_and_the_last_good_checkpoint_still_serves(oscillator, tmp_path, way):
     """On a file system of 400 kB that another file fills; under a limit of 2 kB for each file.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tsjax_core.models.recurrent_kernels import gru_scan, lstm_scan, rnn_scan, split_gates
+from tsjax_core.models.recurrent_kernels import gru_kernel, lstm_kernel, rnn_kernel
+from tsjax_core.models.recurrent_scans import gru_scan, lstm_scan, rnn_scan, split_gates
 from tsjax_core.types import Array
+
+Kernel: TypeAlias = Literal["auto", "plain"]
 
 
 def uniform(key: Array, shape: tuple[int, ...], bound: float) -> Array:
@@ -34,14 +37,19 @@ class _Layer(nnx.Module):
     """Parameters of a cell, drawn uniformly from (-b, b) with b = 1 / sqrt(hidden_size).
 
     With fan-in scaling instead, a single input channel would saturate the gates from the start.
+    `kernel` is how the layer is computed: `auto` by `recurrent_kernels`, `plain` by
+    `recurrent_scans`.
     """
 
     n_gates: ClassVar[int]
     state_parts: ClassVar[int] = 1
 
-    def __init__(self, n_in: int, hidden_size: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, n_in: int, hidden_size: int, kernel: Kernel = "auto", *, rngs: nnx.Rngs
+    ) -> None:
         width, bound = self.n_gates * hidden_size, hidden_size**-0.5
         self.hidden_size = hidden_size
+        self.kernel = kernel
         self.w_in = nnx.Param(uniform(rngs.params(), (n_in, width), bound))
         self.w_rec = nnx.Param(uniform(rngs.params(), (hidden_size, width), bound))
         self.b_in = nnx.Param(uniform(rngs.params(), (width,), bound))
@@ -71,7 +79,8 @@ class RNNLayer(_Layer):
         self, x: Array, state: tuple[Array, ...], w_rec: Array
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return all hidden states and the last state."""
-        states, last = rnn_scan(self._project(x), state[0], w_rec)
+        run = rnn_scan if self.kernel == "plain" else rnn_kernel
+        states, last = run(self._project(x), state[0], w_rec)
         return states, (last,)
 
 
@@ -80,15 +89,18 @@ class GRULayer(_Layer):
 
     n_gates = 3
 
-    def __init__(self, n_in: int, hidden_size: int, *, rngs: nnx.Rngs) -> None:
-        super().__init__(n_in, hidden_size, rngs=rngs)
+    def __init__(
+        self, n_in: int, hidden_size: int, kernel: Kernel = "auto", *, rngs: nnx.Rngs
+    ) -> None:
+        super().__init__(n_in, hidden_size, kernel, rngs=rngs)
         self.b_rec_n = nnx.Param(uniform(rngs.params(), (hidden_size,), hidden_size**-0.5))
 
     def __call__(
         self, x: Array, state: tuple[Array, ...], w_rec: Array
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return all hidden states and the last state."""
-        states, last = gru_scan(self._project(x), state[0], w_rec, self.b_rec_n[...])
+        run = gru_scan if self.kernel == "plain" else gru_kernel
+        states, last = run(self._project(x), state[0], w_rec, self.b_rec_n[...])
         return states, (last,)
 
 
@@ -103,7 +115,8 @@ class LSTMLayer(_Layer):
     ) -> tuple[Array, tuple[Array, ...]]:
         """Return all hidden states and the last state."""
         h, c = state
-        return lstm_scan(self._project(x), (h, c), w_rec)
+        run = lstm_scan if self.kernel == "plain" else lstm_kernel
+        return run(self._project(x), (h, c), w_rec)
 
 
 def linear(n_in: int, n_out: int, *, rngs: nnx.Rngs) -> nnx.Linear:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from flax import nnx
 
-from tsjax_core.models.layers import GRULayer, Head, LSTMLayer, RNNLayer
+from tsjax_core.models.layers import GRULayer, Head, Kernel, LSTMLayer, RNNLayer
 from tsjax_core.models.option_checks import (
     check_between_layers,
     check_choices,
@@ -36,6 +36,8 @@ class RecurrentSpec:
         scalar_inputs: Read `u_scalar` too, as inputs that are constant over a sequence.
         output: `sequence` gives an output at every sample; `last` gives one per sequence, from
             the state after its last sample, for targets that are scalars.
+        kernel: How the layers are computed. `auto` is fast and has derivatives of any order;
+            `plain` runs the equations and leaves derivatives to JAX. Both agree to rounding.
     """
 
     hidden_size: int = 100
@@ -48,13 +50,14 @@ class RecurrentSpec:
     linear_layers: int = 0
     scalar_inputs: bool = False
     output: Literal["sequence", "last"] = "sequence"
+    kernel: Kernel = "auto"
 
     layer: ClassVar[type[RecurrentLayer]]
 
     def __post_init__(self) -> None:
         check_counts(self, hidden_size=1, num_layers=1, linear_layers=0)
         check_probabilities(self, "input_dropout", "hidden_dropout", "weight_dropout")
-        check_choices(self, "normalization", "output")
+        check_choices(self, "normalization", "output", "kernel")
         check_between_layers(self, "hidden_dropout", "num_layers")
 
     @property
@@ -112,6 +115,7 @@ class RecurrentModel(nnx.Module):
             weight_dropout=spec.weight_dropout,
             normalization=spec.normalization,
             residual=spec.residual,
+            kernel=spec.kernel,
             rngs=rngs,
         )
         n_out = len(signals.names[target])

@@ -9,7 +9,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tsjax_core.models.layers import GRULayer, LSTMLayer, RNNLayer, dropout_mask, layer_norm
+from tsjax_core.models.layers import (
+    GRULayer,
+    Kernel,
+    LSTMLayer,
+    RNNLayer,
+    dropout_mask,
+    layer_norm,
+)
 from tsjax_core.types import Array
 
 RecurrentLayer: TypeAlias = RNNLayer | GRULayer | LSTMLayer
@@ -39,6 +46,7 @@ class RecurrentStack(nnx.Module):
         weight_dropout: Probability of dropping a recurrent connection, for a whole batch.
         normalization: `layernorm` normalises each layer's output over its units.
         residual: Add each layer's input to its output, from the second layer on.
+        kernel: How each layer is computed, the fast way (auto) or as its equations say (plain).
         rngs: Draw the parameters.
     """
 
@@ -54,10 +62,11 @@ class RecurrentStack(nnx.Module):
         weight_dropout: float = 0.0,
         normalization: Literal["none", "layernorm"] = "none",
         residual: bool = False,
+        kernel: Kernel = "auto",
         rngs: nnx.Rngs,
     ) -> None:
         widths = [n_in] + [hidden_size] * (num_layers - 1)
-        self.layers = nnx.List([layer(n, hidden_size, rngs=rngs) for n in widths])
+        self.layers = nnx.List([layer(n, hidden_size, kernel, rngs=rngs) for n in widths])
         self.input_dropout = input_dropout
         self.hidden_dropout = hidden_dropout
         self.weight_dropout = weight_dropout

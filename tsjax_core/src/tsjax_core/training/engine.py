@@ -2,14 +2,16 @@
 
 A step is a pure function of arrays: the model is split once, its parameters, optimizer state and
 other mutable variables travel as a `TrainState` whose buffers are donated, and the model is merged
-again inside, in the mode of flax's `train()` or `eval()`. Losses stay on the device; nothing here
-waits for them.
+again inside, in the mode of flax's `train()` or `eval()`. Many steps are one call to the device,
+which keeps its working memory from step to step. Losses stay on the device; nothing here waits for
+them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,7 @@ from jax import lax
 from tsjax_core.errors import ConfigError
 from tsjax_core.losses.compose import NamedTerm, term_key
 from tsjax_core.signatures import MODEL_ARGUMENTS, declared
+from tsjax_core.training.devices import Placement
 from tsjax_core.training.optimizers import RateControlled, skipped_steps
 from tsjax_core.training.transforming import Clock, PlacedTransform
 from tsjax_core.types import AnyArray, Array, Batch, Buffer, HostArray
@@ -39,18 +42,23 @@ class StepReport(NamedTuple):
     skipped: Array
 
 
-Step: TypeAlias = Callable[[TrainState, Any, Clock], tuple[TrainState, StepReport]]
-"""A training step on its batch, as a function of state, buffers and clock."""
+class Run(NamedTuple):
+    """Consecutive training steps, made by one call to the device.
 
-
-class Windows(NamedTuple):
-    """Windows of signals that are kept on the device.
-
-    `signals` are joined over the files as `ResidentSource.read_resident` gives them; `starts` and
-    `files` (batch,) say where each window begins and to which file it belongs.
+    Every array has a first axis of steps, the run's capacity, and only the first `count` of them
+    are made: runs of any length up to the capacity share one compiled program. `feed` is the
+    batches, or the `Places` of their windows in signals that are kept on the device. Of `clock`,
+    step, progress and lr are (capacity,).
     """
 
-    signals: Batch
+    feed: Any
+    clock: Clock
+    count: Any
+
+
+class Places(NamedTuple):
+    """Where windows begin in joined signals, and to which file each belongs, (..., batch)."""
+
     starts: Any
     files: Any
 
@@ -68,6 +76,8 @@ class Engine:
         y_mean: Mean of the training targets, (n_y,).
         y_std: Their standard deviation, (n_y,).
         optimizer: The optimizer.
+        placement: The devices that share the work.
+        win_sz: Samples in a training window.
     """
 
     def __init__(
@@ -82,6 +92,8 @@ class Engine:
         y_mean: HostArray,
         y_std: HostArray,
         optimizer: RateControlled,
+        placement: Placement,
+        win_sz: int,
     ) -> None:
         self._graphdef, *_ = split_model(model)
         self._reads = tuple(reads)
@@ -101,10 +113,13 @@ class Engine:
         self._wants_aux = any("aux" in term.wants for term in self._terms)
         self.transform = PlacedTransform(transform)
 
-        self._gather = jax.jit(_gather, static_argnames="win_sz")
-        self._step_batch = jax.jit(self._step, donate_argnames="state")
-        self._step_windows = jax.jit(
-            self._gather_and_step, donate_argnames="state", static_argnames="win_sz"
+        self._placement = placement
+        self._win_sz = win_sz
+        self.gather = jax.jit(partial(_gather, win_sz=win_sz))
+        self._run_compiled = jax.jit(
+            self._run,
+            donate_argnames="state",
+            out_shardings=placement.replicated,
         )
         self.copy = jax.jit(_copy)
         self.predict = jax.jit(self._predict)
@@ -116,27 +131,42 @@ class Engine:
         params, mutable = self.copy((params, mutable))
         return TrainState(params, mutable, self._optimizer.init(params))
 
-    def step_batch(
-        self, batch: Batch, state: TrainState, buffers: Any, clock: Clock
+    def run(
+        self, run: Run, state: TrainState, buffers: Any, signals: Batch | None
     ) -> tuple[TrainState, StepReport]:
-        """Train on one batch. Returns the new state and the report, still on the device."""
-        batch = self.transform.on_host(batch, clock)
-        new, report = self._step_batch(batch, state, buffers, clock)
-        return new, report
+        """Make the steps of `run`. Returns the new state and the reports, still on the device.
 
-    def step_windows(
-        self, windows: Windows, state: TrainState, buffers: Any, clock: Clock, *, win_sz: int
-    ) -> tuple[TrainState, StepReport]:
-        """Train on windows of signals that are kept on the device; otherwise as `step_batch`."""
-        if self.transform.runs_on_host:
-            return self.step_batch(self._gather(windows, win_sz=win_sz), state, buffers, clock)
-        new, report = self._step_windows(windows, state, buffers, clock, win_sz=win_sz)
-        return new, report
+        The values of the reports are (capacity,). Places are those of windows in `signals`, joined
+        over the files as `ResidentSource.read_resident` gives them.
+        """
+        new, reports = self._run_compiled(
+            run, state, buffers, signals if isinstance(run.feed, Places) else None
+        )
+        return new, reports
 
-    def _gather_and_step(
-        self, windows: Windows, state: TrainState, buffers: Any, clock: Clock, *, win_sz: int
+    def _run(
+        self,
+        run: Run,
+        state: TrainState,
+        buffers: Any,
+        signals: Batch | None,
     ) -> tuple[TrainState, StepReport]:
-        return self._step(_gather(windows, win_sz=win_sz), state, buffers, clock)
+        def step(k: Any, before: tuple[TrainState, StepReport]) -> tuple[TrainState, StepReport]:
+            state, reports = before
+            feed = jax.tree.map(lambda x: x[k], run.feed)
+            batch: Batch = feed
+            if signals is not None:
+                batch = _gather(signals, feed, win_sz=self._win_sz)
+            batch = self._placement.constrain(batch)
+            state, report = self._step(batch, state, buffers, run.clock.at(k))
+            reports = jax.tree.map(lambda all_, one: all_.at[k].set(one), reports, report)
+            return state, reports
+
+        blank = jnp.zeros(run.clock.step.shape)
+        reports = StepReport({t.name: blank for t in self._terms}, blank.astype(bool))
+        # As a loop whose end is data, so that a run that is not full needs no program of its own.
+        done: tuple[TrainState, StepReport] = lax.fori_loop(0, run.count, step, (state, reports))
+        return done
 
     def _step(
         self, batch: Batch, state: TrainState, buffers: Any, clock: Clock
@@ -235,16 +265,16 @@ def split_model(model: nnx.Module) -> tuple[Any, Any, Any, Any]:
     return graphdef, params, buffers, mutable
 
 
-def _gather(windows: Windows, *, win_sz: int) -> dict[str, Array]:
+def _gather(signals: Batch, places: Places, *, win_sz: int) -> dict[str, Array]:
     """Cut the windows of `win_sz` samples out, and look up their files' scalars."""
 
     def cut(x: AnyArray) -> Array:
         slices: Callable[[Any], Array] = jax.vmap(
             lambda start: lax.dynamic_slice_in_dim(x, start, win_sz)
         )
-        return slices(windows.starts)
+        return slices(places.starts)
 
     return {
-        name: jnp.take(x, windows.files, axis=0) if name.endswith("_scalar") else cut(x)
-        for name, x in windows.signals.items()
+        name: jnp.take(x, places.files, axis=0) if name.endswith("_scalar") else cut(x)
+        for name, x in signals.items()
     }

@@ -42,10 +42,9 @@ class Fit:
         """Return the learning rate at each step of `epoch`."""
         return self.rates[self._part(epoch)]
 
-    def steps(self, epoch: int) -> zip[tuple[Any, Any]]:
-        """Return the progress of the fit, 0 to 1, and the learning rate at each step of `epoch`."""
-        progress = _progress(len(self.rates))[self._part(epoch)]
-        return zip(progress, self.rates_of(epoch), strict=True)
+    def progress_of(self, epoch: int) -> HostArray:
+        """Return the progress of the fit, 0 to 1, at each step of `epoch`."""
+        return _progress(len(self.rates))[self._part(epoch)]
 
     def _part(self, epoch: int) -> slice:
         return slice(epoch * self.steps_per_epoch, (epoch + 1) * self.steps_per_epoch)

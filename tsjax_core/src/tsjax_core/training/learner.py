@@ -6,7 +6,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,15 +30,9 @@ from tsjax_core.training.compatibility import (
     check_output,
     samples_to_skip,
 )
+from tsjax_core.training.devices import Placement
 from tsjax_core.training.divergence import check_converging
-from tsjax_core.training.engine import (
-    Engine,
-    Step,
-    StepReport,
-    TrainState,
-    Windows,
-    split_model,
-)
+from tsjax_core.training.engine import Engine, Run, StepReport, TrainState, split_model
 from tsjax_core.training.evaluation import (
     Evaluation,
     Scores,
@@ -50,6 +44,7 @@ from tsjax_core.training.evaluation import (
 from tsjax_core.training.fit import Fit, plan_fit
 from tsjax_core.training.optimizers import Optimizer, RateControlled, averaged_params
 from tsjax_core.training.progress import EpochResult, follow
+from tsjax_core.training.runs import runs_of_batches, runs_of_places
 from tsjax_core.training.schedules import Schedule, flat_cos
 from tsjax_core.training.transforming import Clock
 from tsjax_core.types import Array, Batch, HostArray, Sample
@@ -91,12 +86,14 @@ class Learner:
             the model's state settles. By default the receptive field of a specification or model
             that is a `FiniteMemory`, and 0 for every other.
         seed: Decides the initial parameters and all random draws of the training.
+        devices: Devices that share the windows of each batch, the first of `jax.devices()`. The
+            numbers are those of one device to rounding.
         reads: Batch keys that `model` takes, where it is a model and not a specification.
 
     Raises:
         SignatureError: A loss, metric, transform or model asks for what tsjax does not give.
         ModelError: The model's output does not have the shape of the targets.
-        ConfigError: `n_skip` leaves nothing to learn from.
+        ConfigError: `n_skip` leaves nothing to learn from, or `devices` cannot share a batch.
     """
 
     def __init__(
@@ -110,6 +107,7 @@ class Learner:
         n_skip: int | None = None,
         seed: int = 0,
         *,
+        devices: int = 1,
         reads: Sequence[str] = ("u",),
     ) -> None:
         self.pipeline = pipeline
@@ -159,6 +157,7 @@ class Learner:
             "transform": name_of(batch_transform) if batch_transform is not None else "none",
         }
         """Names of what is given beside model, data and loss, to compare trainings by."""
+        self._placement = Placement(devices, pipeline.windows_per_batch)
         self._engine = Engine(
             self.model,
             reads=self.reads,
@@ -169,12 +168,15 @@ class Learner:
             y_mean=stats.mean,
             y_std=stats.std,
             optimizer=self._optimizer,
+            placement=self._placement,
+            win_sz=pipeline.win_sz,
         )
         check_output(owner, self._engine, split_model(self.model), self.reads, pipeline)
         # Patterns that match no parameter are told here, and not after data have been read.
         jax.eval_shape(self._optimizer.init, nnx.state(self.model, nnx.Param))
         # Apart from the key that drew the parameters, so that no draw of the training repeats it.
-        self._key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
+        key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
+        self._key = self._placement.everywhere(key)
         self._evaluation_key = jax.random.fold_in(jax.random.key(seed), (1 << 30) + 1)
         self.steps = 0
         """Training steps over the life of the learner; they decide the random draws."""
@@ -384,17 +386,31 @@ class Learner:
         _, params, buffers, mutable = split_model(self.model)
         # The step donates its state, and model and fit must outlive an interrupted epoch.
         begun = TrainState(params if fit.raw is None else fit.raw, mutable, fit.opt_state)
-        state: TrainState = self._engine.copy(begun)
+        state: TrainState = self._placement.everywhere(self._engine.copy(begun))
+        buffers = self._placement.everywhere(buffers)
         reports: list[StepReport] = []
-        for (part, rate), step in zip(fit.steps(epoch), self._steps_of_epoch(), strict=True):
-            self.progress = float(part)
-            clock = Clock(self._key, np.int32(self.steps), np.int32(epoch), part, rate)
-            state, report = step(state, buffers, clock)
+        begin = self.steps
+        for run in self._runs_of_epoch(fit, epoch):
+            state, report = self._engine.run(
+                run._replace(feed=self._placement.spread(run.feed)),
+                state,
+                buffers,
+                self._signals_on_device,
+            )
+            if reports:
+                # One run is made while the next is prepared; more would outrun the progress.
+                reports[-1].skipped.block_until_ready()
             reports.append(report)
-            self.steps += 1
-        fetched: list[StepReport] = jax.device_get(reports)
+            self.steps += int(run.count)
+            self.progress = (epoch + (self.steps - begin) / fit.steps_per_epoch) / fit.n_epochs
+        state = self._placement.local(state)
+        fetched: list[StepReport] = jax.device_get(self._placement.local(reports))
+        made = slice(self.steps - begin)
         names = [term.name for term in self._terms]
-        values = np.array([[r.terms[name] for name in names] for r in fetched], np.float64)
+        # Runs that are not full end the epoch, so that what fills them up is at the end.
+        values = np.stack(
+            [np.concatenate([r.terms[name] for r in fetched])[made] for name in names], axis=1
+        ).astype(np.float64)
         losses = values.sum(axis=1)
         finite = values[np.isfinite(losses)]
         means = finite.mean(axis=0) if len(finite) else np.full(len(names), np.nan)
@@ -403,24 +419,28 @@ class Learner:
             train_loss=float(means.sum()),
             valid_loss=float("nan"),
             terms=dict(zip(names, means.tolist(), strict=True)),
-            skipped=sum(bool(report.skipped) for report in fetched),
+            skipped=int(np.concatenate([r.skipped for r in fetched])[made].sum()),
             step_losses=losses,
         )
         return state, result
 
-    def _steps_of_epoch(self) -> Iterator[Step]:
-        """Yield the step of each batch of the next epoch."""
-        source = self.pipeline.train
-        if not self.pipeline.resident:
-            for batch in self.pipeline.train_batches(self.epochs_done):
-                yield partial(self._engine.step_batch, batch)
-            return
-        assert isinstance(source, ResidentSource)
-        if self._signals_on_device is None:
-            self._signals_on_device = jax.device_put(source.read_resident())
-        for indices in self.pipeline.batch_indices(self.epochs_done):
-            windows = Windows(self._signals_on_device, *source.locate(indices))
-            yield partial(self._engine.step_windows, windows, win_sz=source.win_sz)
+    def _runs_of_epoch(self, fit: Fit, epoch: int) -> Iterator[Run]:
+        """Yield the runs of the next epoch of the learner, which is `epoch` of the fit."""
+        pipeline, source = self.pipeline, self.pipeline.train
+        steps = self.steps + np.arange(fit.steps_per_epoch, dtype=np.int32)
+        clock = Clock(
+            self._key, steps, np.int32(epoch), fit.progress_of(epoch), fit.rates_of(epoch)
+        )
+        if pipeline.resident and self._signals_on_device is None:
+            assert isinstance(source, ResidentSource)
+            self._signals_on_device = self._placement.everywhere(
+                jax.device_put(source.read_resident())
+            )
+        if pipeline.resident and not self._engine.transform.runs_on_host:
+            return runs_of_places(pipeline, self.epochs_done, clock)
+        return runs_of_batches(
+            pipeline, self._engine, self._signals_on_device, self.epochs_done, clock
+        )
 
     def _loss_of(self, split: Split, pairs: list[tuple[HostArray, HostArray]]) -> float:
         plain = [term for term in self._terms if not term.wants]

@@ -18,7 +18,8 @@ class Clock(NamedTuple):
     """Where in the fit a step is; data, so that every step runs the same program.
 
     `step` counts over the life of the learner and with `key` decides the random draws; `epoch` and
-    `progress` (0 to 1) count over one fit.
+    `progress` (0 to 1) count over one fit. The clock of several steps has (steps,) in `step`,
+    `progress` and `lr`.
     """
 
     key: Any
@@ -26,6 +27,11 @@ class Clock(NamedTuple):
     epoch: Any
     progress: Any
     lr: Any
+
+    def at(self, number: Any) -> Clock:
+        """Return the clock of one of its steps."""
+        step, progress, lr = (x[number] for x in (self.step, self.progress, self.lr))
+        return self._replace(step=step, progress=progress, lr=lr)
 
     def key_for(self, use: int) -> Array:
         """Return the key of this step for one of its uses."""

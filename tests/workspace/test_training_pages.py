@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,14 +17,20 @@ FENCE = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL
 
 @pytest.mark.parametrize("page", sorted(path.name for path in FOLDER.glob("*.md")))
 def test_the_blocks_of_a_page_run_in_order(page, reader, monkeypatch, run_console):
-    """Python in one namespace, files written as they stand, and every command with status 0."""
+    """Python in one namespace, files written as they stand, and every command with status 0.
+
+    Commands of a `console` block run in this process, those of an `sh` block in a shell.
+    """
     monkeypatch.chdir(reader)
     names: dict = {}
     for language, file, text in FENCE.findall((FOLDER / page).read_text(encoding="utf-8")):
-        if language == "python":
-            exec(compile(text, page, "exec"), names)
-        elif language == "toml":
+        if file:
             Path(file).write_text(text)
+        elif language == "python":
+            exec(compile(text, page, "exec"), names)
+        elif language == "sh":
+            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+            subprocess.run(["bash", "-ec", text], env={**os.environ, "PATH": path}, check=True)
         else:
             assert language == "console"
             run_console(text)

@@ -28,6 +28,7 @@ from tsjax_core.errors import ConfigError
 from tsjax_core.losses.compose import compose_losses
 from tsjax_core.losses.regression import normalized_mae
 from tsjax_core.training.averaging import average_weights
+from tsjax_core.training.devices import count_cores_as
 from tsjax_core.training.learner import Learner
 from tsjax_core.training.monitor import Monitor
 from tsjax_core.training.optimizers import Optimizer, RateControlled
@@ -66,6 +67,8 @@ class TrainOptions:
             on to its last epoch.
         min_delta: What an improvement of the monitored value is more than.
         checkpoints: How many of the last epochs keep their checkpoint, besides the best.
+        devices: Devices that share the windows of each batch. On a processor its cores count, and
+            two of them train most models faster than one device that uses both.
     """
 
     epochs: int = 20
@@ -83,6 +86,7 @@ class TrainOptions:
     patience: int | None = None
     min_delta: float = 0.0
     checkpoints: int = 1
+    devices: int = 1
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -95,11 +99,15 @@ class TrainOptions:
         # Whoever uses these values checks them, and a wrong one is told before the data are read.
         self.optimizer()
         EarlyStopping(1, self.min_delta, self.monitor, self.mode)
-        for key in ("patience", "checkpoints"):
+        for key, unit in (
+            ("patience", "epochs"),
+            ("checkpoints", "epochs"),
+            ("devices", "devices"),
+        ):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise ConfigError(
-                    f"{key} = {value}; give a whole number of epochs, at least 1.", key=key
+                    f"{key} = {value}; give a whole number of {unit}, at least 1.", key=key
                 )
 
     def optimizer(self) -> Optimizer:
@@ -140,6 +148,8 @@ class Experiment:
             ConfigError: A table, an option or the name of a component is wrong.
             DataError: The measured data cannot be used.
         """
+        if self.train.devices > 1:
+            count_cores_as(self.train.devices)
         spec_class, options = found("model", self.model, where="model", file=self.file)
         spec = made(spec_class, options, where="model", file=self.file)
         loss = self._loss()
@@ -159,6 +169,7 @@ class Experiment:
                 batch_transform=transform,
                 n_skip=self.train.n_skip,
                 seed=self.train.seed,
+                devices=self.train.devices,
             )
             Monitor(self.train.monitor, self.train.mode).check(learner)
         except ConfigError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from numbers import Integral
 from typing import Any
 
@@ -16,6 +17,14 @@ from tsjax_core.types import Batch
 # Neither the class nor the function is annotated in jax.
 _Spec: Any = jax.sharding.PartitionSpec
 _constrain: Any = jax.lax.with_sharding_constraint
+
+
+def count_cores_as(n_devices: int) -> None:
+    """Let the cores of the processor count as `n_devices` devices, if nothing is computed yet."""
+    # Later it cannot be changed, and whoever needs the devices says that they are missing.
+    config: Any = jax.config
+    with suppress(RuntimeError):
+        config.update("jax_num_cpu_devices", n_devices)
 
 
 class Placement:

@@ -28,6 +28,7 @@ def make_learner(
     batch_transform: Callable[..., Mapping[str, Array]] | None = None,
     n_skip: int | None = None,
     seed: int = 0,
+    devices: int = 1,
     **hyperparameters: Any,
 ) -> Learner:
     """Return a learner for the model registered as `model`, such as `"core/gru"`.
@@ -59,6 +60,7 @@ def make_learner(
         batch_transform,
         n_skip,
         seed,
+        devices=devices,
     )
 
 

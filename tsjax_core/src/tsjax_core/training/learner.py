@@ -155,6 +155,7 @@ class Learner:
         self.ingredients = {
             "optimizer": name_of(optimizer) if optimizer is not None else "default",
             "transform": name_of(batch_transform) if batch_transform is not None else "none",
+            "devices": str(devices),
         }
         """Names of what is given beside model, data and loss, to compare trainings by."""
         self._placement = Placement(devices, pipeline.windows_per_batch)

@@ -36,6 +36,23 @@ def test_batches_of_an_epoch(shared, bs, seed, epoch):
     np.testing.assert_array_equal(again, batches)
 
 
+@given(bs=st.integers(1, 70), size=st.integers(1, 12), n_batches=st.sampled_from([None, 1, 40]))
+@settings(max_examples=30, deadline=None)
+def test_blocks_of_batches(shared, bs, size, n_batches):
+    """Blocks hold the batches in their order, all of one size but the last one."""
+    pipeline = dataclasses.replace(shared, bs=bs, n_batches=n_batches)
+    blocks = list(pipeline.index_blocks(2, size))
+    assert {block.dtype for block in blocks} == {np.dtype(np.int64)}
+    assert {len(block) for block in blocks[:-1]} <= {size}
+    np.testing.assert_array_equal(np.concatenate(blocks), list(pipeline.batch_indices(2)))
+
+
+def test_blocks_of_no_batch(shared, told):
+    """A block holds at least one batch."""
+    error = told(ConfigError, lambda: list(shared.index_blocks(0, 0)))
+    assert error.key == "size"
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory, write_hdf5):
     root = tmp_path_factory.mktemp("shared")

@@ -84,6 +84,19 @@ class GrainPipeline:
         order, size = self._order(epoch), self.windows_per_batch
         return (order[k * size : (k + 1) * size] for k in range(self.steps_per_epoch))
 
+    def index_blocks(self, epoch: int, size: int) -> Iterator[HostArray]:
+        """Yield what `batch_indices` yields, `size` batches at a time.
+
+        Each block is int64, (size, windows_per_batch), and the last one may be shorter. Raises
+        ConfigError unless `size` is at least 1.
+        """
+        options.checked_count("size", size)
+        order, width = self._order(epoch), self.windows_per_batch
+        steps = self.steps_per_epoch
+        for first in range(0, steps, size):
+            last = min(first + size, steps)
+            yield order[first * width : last * width].reshape(last - first, width)
+
     def train_batches(self, epoch: int) -> Iterator[Sample]:
         """Yield the batches of `epoch`, read ahead in two threads."""
         import grain

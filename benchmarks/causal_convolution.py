@@ -4,16 +4,16 @@ Prints how many times faster than flax each form is: the median over rounds in w
 take turns, so that what else the machine does meets all of them. `chosen` is what the rule of
 `causal_conv` gives, and `*` marks the form that it takes.
 
-    python benchmarks/causal_convolution.py            # a few shapes, a minute
-    python benchmarks/causal_convolution.py --all      # the grid that the rule was set by
-    python benchmarks/causal_convolution.py --step     # a training step of a whole TCN
+    python -m benchmarks causal_convolution            # a few shapes, a minute
+    python -m benchmarks causal_convolution --all      # the grid that the rule was set by
+    python -m benchmarks causal_convolution --step     # a training step of a whole TCN
 """
 
+import argparse
 import itertools
 import statistics
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from benchmarks.flax_models import FlaxTCN
 from tsjax_core import NormStats, Signals
 from tsjax_tcn import TCN
 from tsjax_tcn.convolution import causal_conv, convolved, sum_of_taps, unfolded
@@ -115,36 +116,6 @@ def layers(n_in: int, width: int, taps: int, length: int, batch: int, rounds: in
     return f"{shape}  {' '.join(cells)}"
 
 
-class FlaxTCN(nnx.Module):
-    """The network of `TCN` written with flax's layers, whose weight norm does not train its g."""
-
-    def __init__(self, levels: int, width: int, *, rngs: nnx.Rngs) -> None:
-        self.convs = nnx.List(
-            [
-                nnx.Conv(
-                    1 if i == 0 else width,
-                    width,
-                    (2,),
-                    padding="CAUSAL",
-                    kernel_dilation=2**i,
-                    rngs=rngs,
-                )
-                for i in range(levels)
-            ]
-        )
-        self.norms = nnx.List(
-            [nnx.WeightNorm(conv, feature_axes=-1, rngs=rngs) for conv in self.convs]
-        )
-        self.first = nnx.Linear(1, width, rngs=rngs)
-        self.out = nnx.Linear(width, 1, rngs=rngs)
-
-    def __call__(self, x: Any) -> Any:
-        """Return outputs (batch, time, 1)."""
-        for i, conv in enumerate(self.norms):
-            x = jax.nn.mish(conv(x)) + (self.first(x) if i == 0 else x)
-        return self.out(x)
-
-
 def training_step(levels: int = 7, width: int = 64, batch: int = 64, length: int = 200) -> None:
     """Print ms per step of Adam for `TCN` and for the same network in flax."""
     stats = {key: NormStats([0.0], [1.0]) for key in "uy"}
@@ -176,12 +147,16 @@ def training_step(levels: int = 7, width: int = 64, batch: int = 64, length: int
         )
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks causal_convolution")
+    parser.add_argument("--all", action="store_true", help="all shapes")
+    parser.add_argument("--step", action="store_true", help="a training step of a whole network")
+    options = parser.parse_args(arguments)
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {len(jax.devices())} device(s)")
-    if "--step" in sys.argv:
+    if options.step:
         training_step()
         return
-    if "--all" in sys.argv:
+    if options.all:
         grid = list(
             itertools.product((8, 16, 32, 64, 128), (2, 3, 5), (100, 200, 1000, 4000), (16, 64))
         )
@@ -201,7 +176,3 @@ def main() -> None:
     for n_in, width, taps, length, batch in shapes:
         rounds = 7 if n_in * width * taps * length * batch < 1e9 else 3
         print(layers(n_in, width, taps, length, batch, rounds), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,16 +1,17 @@
 """What a checkpoint after every epoch costs, and how long it takes to resume.
 
 Learners train in turn in one process, without checkpoints and with them; printed
-are the median epochs of each and their difference as a share of the epoch without. Run with:
+are the median epochs of each and their difference as a share of the epoch without.
 
-    python benchmarks/checkpoints.py
+    python -m benchmarks checkpoints
 """
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -18,14 +19,13 @@ from statistics import median
 from tsjax_core import Checkpoints, GrainPipeline, Learner, create_grain_dls, make_learner
 from tsjax_core.data.simulated import write_duffing
 
-ROUNDS = 40
 SIZES = ((16, 2_000), (64, 8_000), (64, 40_000))
 """Hidden units of a GRU, and samples of training data."""
 
 
-def seconds_of_epochs(learner: Learner, folder: Path | None) -> list[float]:
+def seconds_of_epochs(learner: Learner, folder: Path | None, rounds: int) -> list[float]:
     """Return the time from one result to the next, as the loop sees it."""
-    results = learner.fit_iter(ROUNDS, lr=1e-3)
+    results = learner.fit_iter(rounds, lr=1e-3)
     if folder is not None:
         results = Checkpoints(folder).follow(results, learner)
     moments = [time.perf_counter()]
@@ -33,7 +33,10 @@ def seconds_of_epochs(learner: Learner, folder: Path | None) -> list[float]:
     return [after - before for before, after in pairwise(moments)][2:]
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks checkpoints")
+    parser.add_argument("--rounds", type=int, default=40, help="epochs of each learner")
+    options = parser.parse_args(arguments)
     print(
         f"{'hidden':>6} {'samples':>8} {'plain ms':>9} {'saved ms':>9} {'share':>7} {'resume':>8}"
     )
@@ -51,8 +54,10 @@ def main() -> None:
             new = learners()
             plain, saved = [], []
             for pair in range(3):
-                plain += seconds_of_epochs(next(new), None)
-                saved += seconds_of_epochs(next(new), Path(folder) / f"checkpoints-{pair}")
+                plain += seconds_of_epochs(next(new), None, options.rounds)
+                saved += seconds_of_epochs(
+                    next(new), Path(folder) / f"checkpoints-{pair}", options.rounds
+                )
             fresh = next(new)
             begin = time.perf_counter()
             fresh.resume(Path(folder) / "checkpoints-0")
@@ -62,7 +67,3 @@ def main() -> None:
             f"{hidden_size:6} {n:8} {1e3 * without:9.1f} {1e3 * with_:9.1f} "
             f"{with_ / without - 1:7.1%} {1e3 * resumed:5.0f} ms"
         )
-
-
-if __name__ == "__main__":
-    main()

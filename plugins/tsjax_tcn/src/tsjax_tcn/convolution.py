@@ -1,7 +1,7 @@
 """Causal dilated convolution of sequences (batch, time, channels), from chunk to chunk.
 
 Three forms compute the same. Which one is fastest depends on the channels, as told by
-benchmarks/causal_convolution.py; `causal_conv` chooses when it is traced.
+`python -m benchmarks causal_convolution`; `causal_conv` chooses when it is traced.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Measurements of tsjax against its peers: `python -m benchmarks`."""

@@ -1,0 +1,33 @@
+"""Many models of one shape: windows per second of all, trained together and one after the other."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.contenders import Meeting, contenders, parser_of
+from benchmarks.report import Table
+from benchmarks.signals import write_signals
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = parser_of("population", __doc__, seconds=None)
+    parser.add_argument("--members", type=int, default=16, help="models")
+    parser.add_argument("--hidden", type=int, default=32, help="units of each")
+    parser.add_argument("--batch", type=int, default=16, help="windows in a batch")
+    parser.add_argument("--window", type=int, default=100, help="samples in a window")
+    parser.add_argument("--steps", type=int, default=32, help="batches in an epoch")
+    options = parser.parse_args(arguments)
+    (ours,) = contenders(options, ("tsjax",))
+    ways = {"together": True, "in sequence": False}
+    meeting = Meeting(
+        options, [replace(ours, name=n, options={"together": t}) for n, t in ways.items()]
+    )
+    table = Table(f"{options.members} models", "windows/s of all", list(ways))
+    names = ("members", "hidden", "batch", "window", "steps")
+    task = {"task": "population"} | {name: getattr(options, name) for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        data = str(write_signals(Path(folder), samples=50_000))
+        label = f"gru {options.hidden}"
+        table.row(label, meeting.turns(label, {**task, "data": data}))
+    meeting.close()

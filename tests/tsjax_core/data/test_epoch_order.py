@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 from grain.experimental import index_shuffle
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tsjax_core.data.permutation import permuted
 from tsjax_core.data.sampling import epoch_order
 
 
@@ -36,10 +37,53 @@ def test_is_made_by_grains_sampler(n):
     assert len(order) == n
 
 
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1), rounds=st.integers(2, 40))
+@settings(deadline=None)
+def test_permutation_is_that_of_grain(data, seed, rounds):
+    """Any positions of any permutation are those that Grain computes one by one."""
+    n = data.draw(st.integers(1, 2**61) | st.integers(1, 10**6) | st.just(2**24))
+    # Of n - 1 in these Grain keeps 16, 18, ... bits, which are those of 0.
+    assume(n - 1 not in {4**k for k in range(8, 31)})
+    positions = data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=20))
+    wanted = [index_shuffle(i, n - 1, seed, 2 * rounds) for i in positions]
+    assert permuted(np.array(positions, np.int64), n, seed, 2 * rounds).tolist() == wanted
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1])
+@pytest.mark.parametrize("rounds", [68, 622, 624])
+def test_many_rounds(seed, rounds):
+    """The keys of very many rounds, for which they are mixed otherwise, are those of Grain too."""
+    wanted = [index_shuffle(i, 10**8, seed, rounds) for i in range(5)]
+    assert permuted(np.arange(5), 10**8 + 1, seed, rounds).tolist() == wanted
+
+
+def test_one_more_than_a_power_of_four():
+    """Every index comes once where Grain, which drops the highest bit, has one of them twice."""
+    n = 4**8 + 1
+    assert index_shuffle(n - 1, n - 1, 3, 8) == index_shuffle(0, n - 1, 3, 8)
+    assert np.array_equal(np.sort(permuted(np.arange(n), n, 3, 8)), np.arange(n))
+
+
 @pytest.mark.parametrize("n", [16384, 16385])
 def test_whole_epoch_either_way(n):
     """On both sides of the bound, up to which orders are ranked, an epoch is a permutation."""
     assert np.array_equal(np.sort(epoch_order(n, seed=0, epoch=0)[:]), np.arange(n))
+
+
+def test_part_of_many_blocks():
+    """A part that begins and ends inside blocks is a part of the permutation of all positions."""
+    order = epoch_order(10**8, seed=4, epoch=0)
+    for first, last in ((16383, 16385), (1000, 60000), (99_990_000, 10**9), (40, 40), (50, 40)):
+        wanted = permuted(np.arange(first, min(last, 10**8)), 10**8, order.epoch_seed, 8)
+        np.testing.assert_array_equal(order[first:last], wanted)
+
+
+def test_changed_part_changes_no_other():
+    """What a caller does with the indices does not reach the next one who asks."""
+    order = epoch_order(100, seed=0, epoch=0)
+    first = order[:10]
+    first[:] = 0
+    assert len(set(order[:10].tolist())) == 10
 
 
 def excess_of_steps(order):

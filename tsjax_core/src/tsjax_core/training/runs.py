@@ -34,10 +34,9 @@ def runs_of_places(pipeline: GrainPipeline, epoch: int, clock: Clock) -> Iterato
     assert isinstance(source, ResidentSource)
     capacity = min(CAPACITY, pipeline.steps_per_epoch)
     first = 0
-    for indices in _grouped(pipeline.batch_indices(epoch), capacity):
-        places = Places(*source.locate(np.stack(indices)))
-        yield _run(places, clock, first, len(indices), capacity)
-        first += len(indices)
+    for block in pipeline.index_blocks(epoch, capacity):
+        yield _run(Places(*source.locate(block)), clock, first, len(block), capacity)
+        first += len(block)
 
 
 def runs_of_batches(

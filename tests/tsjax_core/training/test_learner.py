@@ -246,8 +246,8 @@ def test_fits_reuse_the_compiled_step(data):
     learner = make_learner(data, "core/rnn", hidden_size=3)
     learner.fit(1, lr=1e-2, show_progress=False)
     learner.fit_flat_cos(2, lr=1e-3, show_progress=False)
-    assert learner._engine._run_compiled._cache_size() == 1
-    assert learner._engine.predict._cache_size() == 1
+    assert learner.engine._run_compiled._cache_size() == 1
+    assert learner.engine.predict._cache_size() == 1
 
 
 def test_any_optax_transformation_serves_as_optimizer(data):

@@ -128,7 +128,7 @@ def test_lengths_are_at_most_8_programs(data):
     assert sorted(lengths) == lengths
     assert len(set(lengths)) == 8
     assert (lengths[0], lengths[-1]) == (9, 40)
-    assert learner._engine._run_compiled._cache_size() == 8
+    assert learner.engine._run_compiled._cache_size() == 8
 
 
 def tables(oscillator, *transforms):
@@ -173,8 +173,8 @@ def test_an_experiment_gives_its_transforms_to_the_learner(oscillator):
     """As one transform, with the part that acts in evaluation."""
     bias = {"name": "core/bias", "std": 1e3, "evaluation": True}
     learner = parse_experiment(tables(oscillator, {"name": "core/vary_length"}, bias)).build()
-    assert learner._engine.transform.name == "compose_transforms(vary_length, add_bias)"
-    changed = learner._engine.transform.in_evaluation({"u": np.zeros((2, 3, 1))}, jax.random.key(0))
+    assert learner.engine.transform.name == "compose_transforms(vary_length, add_bias)"
+    changed = learner.engine.transform.in_evaluation({"u": np.zeros((2, 3, 1))}, jax.random.key(0))
     assert (np.abs(changed["u"]) > 1.0).all()
 
 

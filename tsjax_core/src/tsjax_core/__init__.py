@@ -19,7 +19,7 @@ from tsjax_core.data.stats import compute_norm_stats
 from tsjax_core.data.weighting import weighted_source
 from tsjax_core.errors import TsjaxError
 from tsjax_core.hookspecs import hookimpl
-from tsjax_core.inference import predict
+from tsjax_core.inference import predict, predict_stateful
 from tsjax_core.losses.channels import masked_loss
 from tsjax_core.losses.compose import compose_losses
 from tsjax_core.losses.missing import ignore_nan
@@ -54,12 +54,14 @@ from tsjax_core.registry import (
     installed,
     resolve,
 )
+from tsjax_core.simulator import Simulator
 from tsjax_core.training.averaging import average_weights
 from tsjax_core.training.checkpoint import Checkpoints
 from tsjax_core.training.factory import GRULearner, LSTMLearner, RNNLearner, make_learner
 from tsjax_core.training.groups import parameter_groups
 from tsjax_core.training.learner import Learner
 from tsjax_core.training.lr_finder import find_learning_rate
+from tsjax_core.training.population import Ensemble, Population, fit_population
 from tsjax_core.training.progress import EpochResult
 from tsjax_core.training.saved import load_model
 from tsjax_core.training.schedules import constant, flat_cos, one_cycle, warmup_cosine
@@ -93,6 +95,7 @@ __all__ = [
     "CSVStore",
     "Checkpoints",
     "EarlyStopping",
+    "Ensemble",
     "EpochResult",
     "FullSequenceSource",
     "GRULearner",
@@ -101,10 +104,12 @@ __all__ = [
     "LSTMLearner",
     "Learner",
     "NormStats",
+    "Population",
     "RNNLearner",
     "Registry",
     "ResampledStore",
     "Signals",
+    "Simulator",
     "TsjaxError",
     "WindowedSource",
     "activation_regularizer",
@@ -127,6 +132,7 @@ __all__ = [
     "file_weights",
     "find_learning_rate",
     "fit_percent",
+    "fit_population",
     "flat_cos",
     "get_loss",
     "get_metric",
@@ -157,6 +163,7 @@ __all__ = [
     "plot_learning_rates",
     "plot_results",
     "predict",
+    "predict_stateful",
     "random_length",
     "resolve",
     "rmse",

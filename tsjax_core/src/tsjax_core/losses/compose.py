@@ -31,8 +31,18 @@ class NamedTerm:
         given: Mapping[str, Any],
     ) -> Array:
         """Return the weighted value; `given` holds at least the arguments in `wants`."""
-        value = self.term(pred, target, y_mean, y_std, **{name: given[name] for name in self.wants})
-        return self.weight * value
+        return self.weight * self.value(pred, target, y_mean, y_std, given)
+
+    def value(
+        self,
+        pred: AnyArray,
+        target: AnyArray,
+        y_mean: AnyArray,
+        y_std: AnyArray,
+        given: Mapping[str, Any],
+    ) -> Array:
+        """Return the value without its weight."""
+        return self.term(pred, target, y_mean, y_std, **{name: given[name] for name in self.wants})
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tsjax_core.errors import ConfigError, ModelError, SignatureError
 from tsjax_core.losses.compose import NamedTerm
 from tsjax_core.protocols import AuxModel, FiniteMemory
 from tsjax_core.signatures import TERM_PARAMETERS, declared, name_of
-from tsjax_core.types import Array
+from tsjax_core.types import Array, HostArray
 
 if TYPE_CHECKING:
     from tsjax_core.data.pipeline import GrainPipeline
@@ -119,6 +119,7 @@ def check_output(
     parts: tuple[Any, Any, Any, Any],
     reads: Sequence[str],
     pipeline: GrainPipeline,
+    weights: HostArray,
 ) -> None:
     """Raise ModelError where the output for a batch of windows has another shape than the targets.
 
@@ -139,7 +140,8 @@ def check_output(
             f"{name_of(owner)} returns shape {got.shape} for a batch of {bs} windows of {win_sz} "
             f"samples; the targets ({', '.join(names[target])}) have {expected}."
         )
-    for name, value in jax.eval_shape(engine.batch_loss, params, buffers, mutable, batch).items():
+    terms = jax.eval_shape(engine.batch_loss, params, buffers, mutable, batch, weights)
+    for name, value in terms.items():
         if jnp.shape(value) != ():
             raise SignatureError(
                 f"loss {name!r} returns shape {jnp.shape(value)}; a loss is one number. Take the "

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from numbers import Integral
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from tsjax_core.errors import ConfigError
+from tsjax_core.training.packing import is_key
 from tsjax_core.types import Batch
 
 # Neither the class nor the function is annotated in jax.
 _Spec: Any = jax.sharding.PartitionSpec
 _constrain: Any = jax.lax.with_sharding_constraint
+
+_SHARE = "share"
 
 
 def count_cores_as(n_devices: int) -> None:
@@ -75,7 +78,7 @@ class Placement:
                 "windows; give a number of devices that divides it, or another bs.",
                 key="devices",
             )
-        self._mesh = Mesh(np.asarray(present[: self.n_devices]), ("batch",))
+        self._mesh = Mesh(np.asarray(present[: self.n_devices]), (_SHARE,))
         self.replicated = NamedSharding(self._mesh, _Spec())
 
     def everywhere(self, tree: Any) -> Any:
@@ -88,13 +91,35 @@ class Placement:
         """Return arrays (steps, batch, ...) with their second axis spread over the devices."""
         if self._mesh is None:
             return feed
-        return jax.tree.map(lambda x: self._put(x, _Spec(None, "batch")), feed)
+        return jax.tree.map(lambda x: self._put(x, _Spec(None, _SHARE)), feed)
+
+    def spread_members(self, tree: Any) -> Any:
+        """Return arrays (members, ...) with their first axis spread over the devices."""
+        if self._mesh is None:
+            return tree
+        return jax.tree.map(lambda x: self._put(x, _Spec(_SHARE)), tree)
+
+    def by_members(
+        self, function: Callable[..., Any], spread: Sequence[bool]
+    ) -> Callable[..., Any]:
+        """Return `function` such that each device calls it with its members alone.
+
+        `spread` tells of each argument whether its arrays are (members, ...) and spread; so are
+        all results. Other arguments are everywhere.
+        """
+        if self._mesh is None:
+            return function
+        specs = tuple(_Spec(_SHARE) if each else _Spec() for each in spread)
+        # Without the check, because its types of arrays are not those of a model's loops.
+        return jax.shard_map(
+            function, mesh=self._mesh, in_specs=specs, out_specs=_Spec(_SHARE), check_vma=False
+        )
 
     def constrain(self, batch: Batch) -> Batch:
         """Tell the compiler that the windows of `batch` are spread; called while tracing."""
         if self._mesh is None:
             return batch
-        spread = NamedSharding(self._mesh, _Spec("batch"))
+        spread = NamedSharding(self._mesh, _Spec(_SHARE))
         return {name: _constrain(x, spread) for name, x in batch.items()}
 
     def local(self, tree: Any) -> Any:
@@ -105,7 +130,7 @@ class Placement:
 
     def _put(self, x: Any, spec: Any) -> Any:
         assert self._mesh is not None
-        if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if is_key(x):
             data = self._put(jax.random.key_data(x), spec)
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
         host = np.asarray(x)

@@ -70,7 +70,7 @@ class Engine:
         model: The model; only its structure is kept.
         reads: Batch keys of the model's arguments.
         target: Batch key of the measured output.
-        terms: The loss.
+        terms: The loss; its weights are data of every call.
         transform: The batch transform, or None.
         n_skip: Samples at the start of each sequence that do not count.
         y_mean: Mean of the training targets, (n_y,).
@@ -98,7 +98,7 @@ class Engine:
         self._graphdef, *_ = split_model(model)
         self._reads = tuple(reads)
         self._target = target
-        self._terms = tuple(terms)
+        self.terms = tuple(terms)
         self._n_skip = n_skip
         self._y_stats = (jnp.asarray(y_mean), jnp.asarray(y_std))
         self._optimizer = optimizer
@@ -110,14 +110,13 @@ class Engine:
                 positional=self._reads,
             )
         )
-        self._wants_aux = any("aux" in term.wants for term in self._terms)
+        self._wants_aux = any("aux" in term.wants for term in self.terms)
         self.transform = PlacedTransform(transform)
 
-        self._placement = placement
         self._win_sz = win_sz
         self.gather = jax.jit(partial(_gather, win_sz=win_sz))
         self._run_compiled = jax.jit(
-            self._run,
+            partial(self.steps, share=placement.constrain),
             donate_argnames="state",
             out_shardings=placement.replicated,
         )
@@ -131,45 +130,60 @@ class Engine:
         params, mutable = self.copy((params, mutable))
         return TrainState(params, mutable, self._optimizer.init(params))
 
+    @property
+    def term_names(self) -> list[str]:
+        """Names of the loss terms, in their order."""
+        return [term.name for term in self.terms]
+
+    @property
+    def structure(self) -> Any:
+        """What two engines of equal terms, transform and optimizer agree in if their models do."""
+        return self._graphdef, self._reads, self._target, self._n_skip, self._win_sz
+
     def run(
-        self, run: Run, state: TrainState, buffers: Any, signals: Batch | None
+        self, run: Run, state: TrainState, buffers: Any, signals: Batch | None, weights: HostArray
     ) -> tuple[TrainState, StepReport]:
         """Make the steps of `run`. Returns the new state and the reports, still on the device.
 
         The values of the reports are (capacity,). Places are those of windows in `signals`, joined
-        over the files as `ResidentSource.read_resident` gives them.
+        over the files as `ResidentSource.read_resident` gives them. `weights` are those of the
+        loss terms, (terms,).
         """
         new, reports = self._run_compiled(
-            run, state, buffers, signals if isinstance(run.feed, Places) else None
+            run, state, buffers, signals if isinstance(run.feed, Places) else None, weights
         )
         return new, reports
 
-    def _run(
+    def steps(
         self,
         run: Run,
         state: TrainState,
         buffers: Any,
         signals: Batch | None,
+        weights: AnyArray,
+        *,
+        share: Callable[[Batch], Batch],
     ) -> tuple[TrainState, StepReport]:
+        """Do what `run` does, while it is traced; `share` says where the windows of a batch are."""
+
         def step(k: Any, before: tuple[TrainState, StepReport]) -> tuple[TrainState, StepReport]:
             state, reports = before
             feed = jax.tree.map(lambda x: x[k], run.feed)
             batch: Batch = feed
             if signals is not None:
                 batch = _gather(signals, feed, win_sz=self._win_sz)
-            batch = self._placement.constrain(batch)
-            state, report = self._step(batch, state, buffers, run.clock.at(k))
+            state, report = self._step(share(batch), state, buffers, weights, run.clock.at(k))
             reports = jax.tree.map(lambda all_, one: all_.at[k].set(one), reports, report)
             return state, reports
 
         blank = jnp.zeros(run.clock.step.shape)
-        reports = StepReport({t.name: blank for t in self._terms}, blank.astype(bool))
+        reports = StepReport({t.name: blank for t in self.terms}, blank.astype(bool))
         # As a loop whose end is data, so that a run that is not full needs no program of its own.
         done: tuple[TrainState, StepReport] = lax.fori_loop(0, run.count, step, (state, reports))
         return done
 
     def _step(
-        self, batch: Batch, state: TrainState, buffers: Any, clock: Clock
+        self, batch: Batch, state: TrainState, buffers: Any, weights: AnyArray, clock: Clock
     ) -> tuple[TrainState, StepReport]:
         batch = self.transform.compiled(batch, clock)
         self._check_length(batch[self._target])
@@ -179,7 +193,7 @@ class Engine:
             # A copy, because variables made outside the gradient cannot be changed inside it.
             model = nnx.merge(self._graphdef, params, buffers, state.mutable, copy=True)
             model.train()
-            values = self._evaluate_terms(model, batch, *jax.random.split(key))
+            values = self._evaluate_terms(model, batch, weights, *jax.random.split(key))
             *_, mutable = split_model(model)
             return sum(values.values(), start=jnp.zeros(())), (values, lax.stop_gradient(mutable))
 
@@ -193,7 +207,12 @@ class Engine:
         return TrainState(params, mutable, opt_state), StepReport(terms, skipped)
 
     def _evaluate_terms(
-        self, model: Any, batch: Batch, model_key: Array | None, loss_key: Array
+        self,
+        model: Any,
+        batch: Batch,
+        weights: AnyArray,
+        model_key: Array | None,
+        loss_key: Array,
     ) -> dict[str, Array]:
         inputs = [batch[name] for name in self._reads]
         options = {"key": model_key} if self._model_wants_key and model_key is not None else {}
@@ -205,10 +224,9 @@ class Engine:
         given = {"batch": batch, "model": model, "aux": aux}
         pred, target = self.scored(pred), self.scored(batch[self._target])
         return {
-            term.name: term(
-                pred, target, *self._y_stats, {**given, "key": term_key(loss_key, number)}
-            )
-            for number, term in enumerate(self._terms)
+            term.name: weights[number]
+            * term.value(pred, target, *self._y_stats, {**given, "key": term_key(loss_key, number)})
+            for number, term in enumerate(self.terms)
         }
 
     def scored(self, sequence: Any) -> Any:
@@ -238,11 +256,11 @@ class Engine:
         return y
 
     def _batch_loss(
-        self, params: Any, buffers: Any, mutable: Any, batch: Batch
+        self, params: Any, buffers: Any, mutable: Any, batch: Batch, weights: AnyArray
     ) -> dict[str, Array]:
         model = nnx.merge(self._graphdef, params, buffers, mutable)
         model.eval()
-        return self._evaluate_terms(model, batch, None, jax.random.key(0))
+        return self._evaluate_terms(model, batch, weights, None, jax.random.key(0))
 
 
 def _copy(tree: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -44,6 +45,7 @@ from tsjax_core.training.evaluation import (
 from tsjax_core.training.fit import Fit, plan_fit
 from tsjax_core.training.optimizers import Optimizer, RateControlled, averaged_params
 from tsjax_core.training.progress import EpochResult, follow
+from tsjax_core.training.reports import joined
 from tsjax_core.training.runs import runs_of_batches, runs_of_places
 from tsjax_core.training.schedules import Schedule, flat_cos
 from tsjax_core.training.transforming import Clock
@@ -151,15 +153,15 @@ class Learner:
 
         stats = self.signals.stats[self.signals.target]
         self._y_stats = (stats.mean, stats.std)
-        self._optimizer = RateControlled(optimizer)
+        self.optimizer = RateControlled(optimizer)
         self.ingredients = {
             "optimizer": name_of(optimizer) if optimizer is not None else "default",
             "transform": name_of(batch_transform) if batch_transform is not None else "none",
             "devices": str(devices),
         }
         """Names of what is given beside model, data and loss, to compare trainings by."""
-        self._placement = Placement(devices, pipeline.windows_per_batch)
-        self._engine = Engine(
+        self.placement = Placement(devices, pipeline.windows_per_batch)
+        self.engine = Engine(
             self.model,
             reads=self.reads,
             target=self.signals.target,
@@ -168,22 +170,25 @@ class Learner:
             n_skip=self.n_skip,
             y_mean=stats.mean,
             y_std=stats.std,
-            optimizer=self._optimizer,
-            placement=self._placement,
+            optimizer=self.optimizer,
+            placement=self.placement,
             win_sz=pipeline.win_sz,
         )
-        check_output(owner, self._engine, split_model(self.model), self.reads, pipeline)
+        self.weights = np.array([term.weight for term in self._terms], np.float32)
+        parts = split_model(self.model)
+        check_output(owner, self.engine, parts, self.reads, pipeline, self.weights)
         # Patterns that match no parameter are told here, and not after data have been read.
-        jax.eval_shape(self._optimizer.init, nnx.state(self.model, nnx.Param))
+        jax.eval_shape(self.optimizer.init, nnx.state(self.model, nnx.Param))
         # Apart from the key that drew the parameters, so that no draw of the training repeats it.
         key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
-        self._key = self._placement.everywhere(key)
+        self._key = self.placement.everywhere(key)
         self._evaluation_key = jax.random.fold_in(jax.random.key(seed), (1 << 30) + 1)
         self.steps = 0
         """Training steps over the life of the learner; they decide the random draws."""
         self.epochs_done = 0
         """Epochs over the life of the learner; they decide the order of the data."""
-        self._signals_on_device: Batch | None = None
+        self.signals_on_device: Batch | None = None
+        """The training signals, once an epoch has put them there."""
 
     def fit_iter(
         self, n_epochs: int, lr: float | None = None, schedule: Schedule | None = None
@@ -198,10 +203,7 @@ class Learner:
             DivergenceError: While the epochs run: no loss of one is finite, or its parameters are
                 not.
         """
-        rate = self._optimizer.check_rate(lr)
-        fit = plan_fit(n_epochs, rate, schedule, self.pipeline.steps_per_epoch)
-        self.fit_in_progress, self.resumed_from = fit, None
-        return self._epochs(fit)
+        return self._epochs(self.begin_fit(n_epochs, lr, schedule))
 
     def resume(self, path: str | Path, epoch: int | None = None) -> Iterator[EpochResult]:
         """Go on with the fit whose checkpoints are in `path`, yielding as `fit_iter`.
@@ -275,7 +277,7 @@ class Learner:
         batches = split_batches(source, bs=self.pipeline.bs, pad=self._is_padded(), fill=True)
         for lengths, batch in self._evaluated(batches):
             inputs = [batch[name] for name in self.reads]
-            pred = self._engine.predict(params, buffers, mutable, inputs)
+            pred = self.engine.predict(params, buffers, mutable, inputs)
             pending.append((lengths, pred, np.asarray(batch[self.signals.target])))
         pairs: list[tuple[HostArray, HostArray]] = []
         for lengths, pred, measured in pending:
@@ -289,7 +291,7 @@ class Learner:
                     x[row : row + 1, :length] if x.ndim == 3 else x[row : row + 1] for x in both
                 )
                 pairs.append((first, second))
-        scored = [(self._engine.scored(pred), self._engine.scored(y)) for pred, y in pairs]
+        scored = [(self.engine.scored(pred), self.engine.scored(y)) for pred, y in pairs]
         return scored, self.pipeline.file_names(split)
 
     def predict(self, u: Any, *further: Any) -> HostArray:
@@ -322,7 +324,7 @@ class Learner:
 
     def new_optimizer_state(self) -> Any:
         """Return the optimizer's state before the first step."""
-        return self._engine.init(self.model).opt_state
+        return self.engine.init(self.model).opt_state
 
     def snapshot(self) -> Snapshot:
         """Return what training changes, for `restore`."""
@@ -345,58 +347,87 @@ class Learner:
         self.fit_in_progress = fit = snapshot.fit
         self.progress = fit.done / fit.n_epochs if fit is not None else 0.0
 
+    def begin_fit(self, n_epochs: int, lr: float | None, schedule: Schedule | None) -> Fit:
+        """Begin the fit that `fit_iter` would train, and return it; raises what `fit_iter` does."""
+        rate = self.optimizer.check_rate(lr)
+        fit = plan_fit(n_epochs, rate, schedule, self.pipeline.steps_per_epoch)
+        self.fit_in_progress, self.resumed_from = fit, None
+        return fit
+
     def _epochs(self, fit: Fit) -> Iterator[EpochResult]:
         self.fit_in_progress = fit
         self.progress = fit.done / fit.n_epochs
-        if fit.opt_state is None:
-            fit.opt_state = self.new_optimizer_state()
         for epoch in range(fit.done, fit.n_epochs):
-            model = jax.tree.map(lambda x: x, nnx.state(self.model))
-            before = self.steps, self.epochs_done, fit.opt_state, fit.raw
-            try:
-                result = self._epoch(fit, epoch)
-            except BaseException:
-                # Of an epoch that does not end nothing stays, neither weights nor counters.
-                nnx.update(self.model, model)
-                self.steps, self.epochs_done, fit.opt_state, fit.raw = before
-                raise
-            fit.done = epoch + 1
-            self.progress = fit.done / fit.n_epochs
-            self.history.append(result)
+            begin = time.perf_counter()
+            with self.whole_epoch(fit):
+                state, result = self._train_epoch(fit, epoch)
+                result = self.end_epoch(fit, state, result, begin)
             yield result
 
-    def _epoch(self, fit: Fit, epoch: int) -> EpochResult:
-        begin = time.perf_counter()
+    @contextmanager
+    def whole_epoch(self, fit: Fit) -> Iterator[None]:
+        """Leave the learner as it is before the block where the block does not end."""
+        if fit.opt_state is None:
+            fit.opt_state = self.new_optimizer_state()
+        model = jax.tree.map(lambda x: x, nnx.state(self.model))
+        counters = self.steps, self.epochs_done, fit.opt_state, fit.raw, fit.done
+        done = len(self.history)
+        try:
+            yield
+        except BaseException:
+            # Of an epoch that does not end nothing stays, neither weights nor counters.
+            nnx.update(self.model, model)
+            self.steps, self.epochs_done, fit.opt_state, fit.raw, fit.done = counters
+            del self.history[done:]
+            raise
+
+    def end_epoch(
+        self, fit: Fit, state: TrainState, result: EpochResult, begin: float
+    ) -> EpochResult:
+        """Take over what an epoch's steps changed, validate, and return the epoch's result.
+
+        `begin` is the time at which it began. Raises DivergenceError where it diverged.
+        """
         *_, mutable = split_model(self.model)
-        state, result = self._train_epoch(fit, epoch)
-        check_converging(result, state.params, (mutable, state.mutable), fit.rates_of(epoch))
+        rates = fit.rates_of(result.epoch)
+        check_converging(result, state.params, (mutable, state.mutable), rates)
         self.epochs_done += 1
         average = averaged_params(state.opt_state)
         fit.opt_state, fit.raw = state.opt_state, None if average is None else state.params
         nnx.update(self.model, state.params if average is None else average, state.mutable)
         pairs, _ = self.simulate_split("valid")
         outputs = self.signals.names[self.signals.target]
-        return replace(
+        result = replace(
             result,
             valid_loss=self._loss_of("valid", pairs),
             metrics=compute_scores(self.metrics, pairs, self._y_stats, outputs).metrics,
             seconds=time.perf_counter() - begin,
         )
+        fit.done = result.epoch + 1
+        self.progress = fit.done / fit.n_epochs
+        self.history.append(result)
+        return result
+
+    def state_before(self, fit: Fit) -> TrainState:
+        """Return what the next epoch's steps begin from, in arrays that they may overwrite."""
+        _, params, _, mutable = split_model(self.model)
+        begun = TrainState(params if fit.raw is None else fit.raw, mutable, fit.opt_state)
+        state: TrainState = self.engine.copy(begun)
+        return state
 
     def _train_epoch(self, fit: Fit, epoch: int) -> tuple[TrainState, EpochResult]:
-        _, params, buffers, mutable = split_model(self.model)
-        # The step donates its state, and model and fit must outlive an interrupted epoch.
-        begun = TrainState(params if fit.raw is None else fit.raw, mutable, fit.opt_state)
-        state: TrainState = self._placement.everywhere(self._engine.copy(begun))
-        buffers = self._placement.everywhere(buffers)
+        _, _, buffers, _ = split_model(self.model)
+        state: TrainState = self.placement.everywhere(self.state_before(fit))
+        buffers = self.placement.everywhere(buffers)
         reports: list[StepReport] = []
         begin = self.steps
-        for run in self._runs_of_epoch(fit, epoch):
-            state, report = self._engine.run(
-                run._replace(feed=self._placement.spread(run.feed)),
+        for run in self.runs_of_epoch(fit, epoch):
+            state, report = self.engine.run(
+                run._replace(feed=self.placement.spread(run.feed)),
                 state,
                 buffers,
-                self._signals_on_device,
+                self.signals_on_device,
+                self.weights,
             )
             if reports:
                 # One run is made while the next is prepared; more would outrun the progress.
@@ -404,43 +435,32 @@ class Learner:
             reports.append(report)
             self.steps += int(run.count)
             self.progress = (epoch + (self.steps - begin) / fit.steps_per_epoch) / fit.n_epochs
-        state = self._placement.local(state)
-        fetched: list[StepReport] = jax.device_get(self._placement.local(reports))
-        made = slice(self.steps - begin)
-        names = [term.name for term in self._terms]
-        # Runs that are not full end the epoch, so that what fills them up is at the end.
-        values = np.stack(
-            [np.concatenate([r.terms[name] for r in fetched])[made] for name in names], axis=1
-        ).astype(np.float64)
-        losses = values.sum(axis=1)
-        finite = values[np.isfinite(losses)]
-        means = finite.mean(axis=0) if len(finite) else np.full(len(names), np.nan)
-        result = EpochResult(
-            epoch=epoch,
-            train_loss=float(means.sum()),
-            valid_loss=float("nan"),
-            terms=dict(zip(names, means.tolist(), strict=True)),
-            skipped=int(np.concatenate([r.skipped for r in fetched])[made].sum()),
-            step_losses=losses,
-        )
-        return state, result
+        fetched: list[StepReport] = jax.device_get(self.placement.local(reports))
+        record = joined(fetched, self.steps - begin, self.engine.term_names)
+        return self.placement.local(state), record.result(epoch)
 
-    def _runs_of_epoch(self, fit: Fit, epoch: int) -> Iterator[Run]:
-        """Yield the runs of the next epoch of the learner, which is `epoch` of the fit."""
-        pipeline, source = self.pipeline, self.pipeline.train
+    def clock_of(self, fit: Fit, epoch: int) -> Clock:
+        """Return the clock of the next epoch of the learner, which is `epoch` of the fit."""
         steps = self.steps + np.arange(fit.steps_per_epoch, dtype=np.int32)
-        clock = Clock(
-            self._key, steps, np.int32(epoch), fit.progress_of(epoch), fit.rates_of(epoch)
-        )
-        if pipeline.resident and self._signals_on_device is None:
-            assert isinstance(source, ResidentSource)
-            self._signals_on_device = self._placement.everywhere(
-                jax.device_put(source.read_resident())
-            )
-        if pipeline.resident and not self._engine.transform.runs_on_host:
+        return Clock(self._key, steps, np.int32(epoch), fit.progress_of(epoch), fit.rates_of(epoch))
+
+    def load_signals(self) -> None:
+        """Put the training signals on the device, where the pipeline keeps them there."""
+        source = self.pipeline.train
+        if not self.pipeline.resident or self.signals_on_device is not None:
+            return
+        assert isinstance(source, ResidentSource)
+        signals = jax.device_put(source.read_resident())
+        self.signals_on_device = self.placement.everywhere(signals)
+
+    def runs_of_epoch(self, fit: Fit, epoch: int) -> Iterator[Run]:
+        """Yield the runs of the next epoch of the learner, which is `epoch` of the fit."""
+        pipeline, clock = self.pipeline, self.clock_of(fit, epoch)
+        self.load_signals()
+        if pipeline.resident and not self.engine.transform.runs_on_host:
             return runs_of_places(pipeline, self.epochs_done, clock)
         return runs_of_batches(
-            pipeline, self._engine, self._signals_on_device, self.epochs_done, clock
+            pipeline, self.engine, self.signals_on_device, self.epochs_done, clock
         )
 
     def _loss_of(self, split: Split, pairs: list[tuple[HostArray, HostArray]]) -> float:
@@ -453,10 +473,10 @@ class Learner:
             self.pipeline.split(split), bs=self.pipeline.bs, pad=False, fill=False
         )
         for _, batch in self._evaluated(batches):
-            counted = count_measured(self._engine.scored(np.asarray(batch[self.signals.target])))
+            counted = count_measured(self.engine.scored(np.asarray(batch[self.signals.target])))
             if not counted:
                 continue
-            terms = self._engine.batch_loss(params, buffers, mutable, batch)
+            terms = self.engine.batch_loss(params, buffers, mutable, batch, self.weights)
             total += counted * float(sum(terms.values()))
             weight += counted
         return total / weight if weight else float("nan")
@@ -467,7 +487,7 @@ class Learner:
         """Yield the batches of a split after the transforms that act in evaluation too."""
         for number, (lengths, batch) in enumerate(batches):
             key = jax.random.fold_in(self._evaluation_key, number)
-            yield lengths, self._engine.transform.in_evaluation(batch, key)
+            yield lengths, self.engine.transform.in_evaluation(batch, key)
 
     def _is_padded(self) -> bool:
         """Tell whether whole records may be continued: the model must not look ahead."""

@@ -30,6 +30,7 @@ class RateControlled:
     """
 
     def __init__(self, optimizer: Optimizer | None) -> None:
+        self.given = optimizer
         optimizer = skip_nonfinite(optax.adam) if optimizer is None else optimizer
         check_optimizer(optimizer)
         self.fixed = isinstance(optimizer, optax.GradientTransformation)

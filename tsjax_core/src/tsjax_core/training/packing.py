@@ -65,13 +65,14 @@ def _leaves(tree: Any) -> tuple[list[str], list[Any], Any]:
     return [parameter_name(path) for path, _ in leaves], [leaf for _, leaf in leaves], structure
 
 
-def _is_key(leaf: Any) -> bool:
+def is_key(leaf: Any) -> bool:
+    """Tell whether `leaf` holds random keys, whose numbers must be asked for."""
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _plain(leaf: Any) -> Any:
     """Return the numbers of a random key, and any other number as an array."""
-    if _is_key(leaf):
+    if is_key(leaf):
         return jax.random.key_data(leaf)
     # What is a plain number before the first step is an array after it.
     return leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
@@ -79,5 +80,5 @@ def _plain(leaf: Any) -> Any:
 
 def _keyed(like: Any, plain: Any) -> Any:
     return (
-        jax.random.wrap_key_data(plain, impl=jax.random.key_impl(like)) if _is_key(like) else plain
+        jax.random.wrap_key_data(plain, impl=jax.random.key_impl(like)) if is_key(like) else plain
     )

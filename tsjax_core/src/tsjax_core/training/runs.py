@@ -12,7 +12,7 @@ import numpy as np
 from tsjax_core.protocols import ResidentSource
 from tsjax_core.training.engine import Engine, Places, Run
 from tsjax_core.training.transforming import Clock
-from tsjax_core.types import Batch, HostArray
+from tsjax_core.types import AnyArray, Batch, HostArray
 
 if TYPE_CHECKING:
     from tsjax_core.data.pipeline import GrainPipeline
@@ -84,16 +84,22 @@ def _stacked(batches: list[Batch]) -> dict[str, HostArray]:
 
 
 def _run(feed: Any, clock: Clock, first: int, count: int, capacity: int) -> Run:
-    part = slice(first, first + count)
-
-    def filled(x: Any) -> HostArray:
-        more = capacity - len(x)
-        return np.pad(x, ((0, more), *((0, 0),) * (np.ndim(x) - 1))) if more else np.asarray(x)
-
-    steps = (filled(x[part]) for x in (clock.step, clock.progress, clock.lr))
-    step, progress, lr = steps
     return Run(
-        jax.tree.map(filled, feed),
-        Clock(clock.key, step, clock.epoch, progress, lr),
+        jax.tree.map(lambda x: _filled(x, capacity), feed),
+        clock_of_run(clock, first, count, capacity),
         np.int32(count),
     )
+
+
+def clock_of_run(clock: Clock, first: int, count: int, capacity: int) -> Clock:
+    """Return the clock of a run of `count` steps from `first` on, of the clock of an epoch."""
+    part = slice(first, first + count)
+    step, progress, lr = (
+        _filled(x[part], capacity) for x in (clock.step, clock.progress, clock.lr)
+    )
+    return Clock(clock.key, step, clock.epoch, progress, lr)
+
+
+def _filled(x: AnyArray, capacity: int) -> HostArray:
+    more = capacity - len(x)
+    return np.pad(x, ((0, more), *((0, 0),) * (np.ndim(x) - 1))) if more else np.asarray(x)

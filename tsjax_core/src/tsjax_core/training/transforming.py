@@ -48,6 +48,7 @@ class PlacedTransform:
     """
 
     def __init__(self, transform: Transform | None) -> None:
+        self.given = transform
         self.name = None if transform is None else name_of(transform)
         self._on_host = self._compiled = self._evaluation = None
         if isinstance(transform, ComposedTransform):

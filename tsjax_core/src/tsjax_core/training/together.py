@@ -1,0 +1,227 @@
+"""One fit of several learners of one shape, whose arrays are stacked along an axis of members."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from tsjax_core.errors import ConfigError, DivergenceError
+from tsjax_core.training.engine import Places, Run, StepReport, TrainState, split_model
+from tsjax_core.training.learner import Learner
+from tsjax_core.training.packing import is_key
+from tsjax_core.training.progress import EpochResult
+from tsjax_core.training.reports import StepRecord, joined
+from tsjax_core.training.runs import clock_of_run
+from tsjax_core.training.schedules import Schedule
+from tsjax_core.types import Array, Batch
+
+_AT_ONCE = 4
+"""Members that a device computes side by side: one alone leaves it waiting between the small
+operations of a step, and many do not fit its cache."""
+
+
+class FitTogether:
+    """The epochs of `fit_population`.
+
+    Args:
+        learners: Learners that passed `check_same_shape`.
+        n_epochs: Epochs of each.
+        rates: Learning rate of each, None for the default.
+        schedule: How the rates change over the fit.
+    """
+
+    def __init__(
+        self,
+        learners: Sequence[Learner],
+        n_epochs: int,
+        rates: Sequence[float | None],
+        schedule: Schedule | None,
+    ) -> None:
+        self.failures: dict[int, DivergenceError] = {}
+        self._learners = learners
+        fits = [
+            learner.begin_fit(n_epochs, rate, schedule)
+            for learner, rate in zip(learners, rates, strict=True)
+        ]
+        self._fits = fits
+        first = learners[0]
+        # Their programs are the same, and so are compiled once.
+        for learner in learners[1:]:
+            learner.engine, learner.signals_on_device = first.engine, first.signals_on_device
+        self._engine, self._placement = first.engine, first.placement
+        # Devices have equal shares: copies of the last member fill them up.
+        share = -(-len(learners) // self._placement.n_devices)
+        self._rows = [
+            min(row, len(learners) - 1) for row in range(share * self._placement.n_devices)
+        ]
+        self._same_batches = not self._engine.transform.runs_on_host and all(
+            learner.pipeline is first.pipeline and learner.epochs_done == first.epochs_done
+            for learner in learners
+        )
+        by_members = self._placement.by_members
+        self._run = jax.jit(
+            by_members(self._steps, (False, False, False, True, True, True, True, True)),
+            donate_argnums=5,
+        )
+
+    def progress(self) -> float:
+        """Return the share of the fit that is done, 0 to 1."""
+        return max(learner.progress for learner in self._learners)
+
+    def epochs(self) -> Iterator[EpochResult]:
+        """Train epoch by epoch, yielding the result of the member that is best in it.
+
+        Raises DivergenceError where no member is left.
+        """
+        self._weights = self._stacked([learner.weights for learner in self._learners])
+        self._buffers = self._stacked([split_model(x.model)[2] for x in self._learners])
+        for learner, fit in zip(self._learners, self._fits, strict=True):
+            fit.opt_state = learner.new_optimizer_state()
+        state = self._stacked(
+            [x.state_before(fit) for x, fit in zip(self._learners, self._fits, strict=True)]
+        )
+        for epoch in range(self._fits[0].n_epochs):
+            begin = time.perf_counter()
+            with ExitStack() as stack:
+                for number in self._going():
+                    learner, fit = self._learners[number], self._fits[number]
+                    stack.enter_context(learner.whole_epoch(fit))
+                state, record = self._train_epoch(state, epoch)
+                results = self._end_epoch(state, record, epoch, begin)
+            if not results:
+                raise self.failures[max(self.failures)]
+            yield min(results, key=lambda result: np.nan_to_num(result.valid_loss, nan=np.inf))
+
+    def _going(self) -> list[int]:
+        return [k for k in range(len(self._learners)) if k not in self.failures]
+
+    def _train_epoch(self, state: Any, epoch: int) -> tuple[Any, StepRecord]:
+        first, fit = self._learners[0], self._fits[0]
+        reports: list[StepReport] = []
+        made = 0
+        for feed, own_feed, clock, count in self._runs(epoch):
+            places = isinstance(feed or own_feed, Places)
+            signals = first.signals_on_device if places else None
+            state, report = self._run(
+                feed, count, signals, own_feed, clock, state, self._buffers, self._weights
+            )
+            if reports:
+                # One run is made while the next is prepared, as when a learner trains alone.
+                reports[-1].skipped.block_until_ready()
+            reports.append(report)
+            made += int(count)
+            for number in self._going():
+                self._learners[number].progress = (
+                    epoch + made / fit.steps_per_epoch
+                ) / fit.n_epochs
+        fetched: list[StepReport] = jax.device_get(reports)
+        return state, joined(fetched, made, self._engine.term_names)
+
+    def _end_epoch(
+        self, state: Any, record: StepRecord, epoch: int, begin: float
+    ) -> list[EpochResult]:
+        """Let each learner take over its part; return the results of those that go on."""
+        states = _rows_of(state, len(self._learners))
+        steps = self._fits[0].steps_per_epoch
+        results: list[EpochResult] = []
+        for number in self._going():
+            learner, fit = self._learners[number], self._fits[number]
+            result = record.of_member(number).result(epoch)
+            try:
+                with learner.whole_epoch(fit):
+                    learner.steps += steps
+                    results.append(learner.end_epoch(fit, states[number], result, begin))
+            except DivergenceError as failure:
+                self.failures[number] = failure
+        return results
+
+    def _runs(self, epoch: int) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """Yield the feed of all members, or that of each, their clocks, and the steps of a run."""
+        each = list(zip(self._learners, self._fits, strict=True))
+        first, fit = each[0]
+        first.load_signals()
+        for learner in self._learners[1:]:
+            learner.signals_on_device = first.signals_on_device
+        if not self._same_batches:
+            runs_of_all = [learner.runs_of_epoch(fit, epoch) for learner, fit in each]
+            for runs in zip(*runs_of_all, strict=True):
+                feeds = self._stacked([run.feed for run in runs])
+                yield None, feeds, self._stacked([run.clock for run in runs]), runs[0].count
+            return
+        clocks = [learner.clock_of(fit, epoch) for learner, fit in each]
+        made = 0
+        for run in first.runs_of_epoch(fit, epoch):
+            count, capacity = int(run.count), len(run.clock.step)
+            own = [clock_of_run(clock, made, count, capacity) for clock in clocks]
+            yield self._placement.everywhere(run.feed), None, self._stacked(own), run.count
+            made += count
+
+    def _stacked(self, trees: Sequence[Any]) -> Any:
+        """Return the members' arrays with a first axis of members, spread over the devices."""
+        rows = [trees[row] for row in self._rows]
+        return self._placement.spread_members(jax.tree.map(_stack, *rows))
+
+    def _steps(
+        self,
+        feed: Any,
+        count: Array,
+        signals: Batch | None,
+        own_feed: Any,
+        clock: Any,
+        state: TrainState,
+        buffers: Any,
+        weights: Array,
+    ) -> tuple[TrainState, StepReport]:
+        def member(own: tuple[Any, ...]) -> tuple[TrainState, StepReport]:
+            own_feed, clock, state, buffers, weights = own
+            run = Run(feed if own_feed is None else own_feed, clock, count)
+            return self._engine.steps(run, state, buffers, signals, weights, share=_alone)
+
+        done: tuple[TrainState, StepReport] = lax.map(
+            member, (own_feed, clock, state, buffers, weights), batch_size=_AT_ONCE
+        )
+        return done
+
+
+def _alone(batch: Batch) -> Batch:
+    return batch
+
+
+def _stack(*leaves: Any) -> Any:
+    if is_key(leaves[0]):
+        data = jnp.stack([jax.random.key_data(leaf) for leaf in leaves])
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaves[0]))
+    if len({np.shape(leaf) for leaf in leaves}) > 1:
+        raise ConfigError(
+            "fit_population trains on batches of one shape, and the batch transform gave members "
+            f"sequences of {', '.join(str(np.shape(leaf)[-2]) for leaf in leaves)} samples in the "
+            "same step. Train them one by one, by fit.",
+            key="batch_transform",
+        )
+    return np.stack([np.asarray(leaf) for leaf in leaves])
+
+
+def _rows_of(tree: Any, n: int) -> list[Any]:
+    """Return the trees of the first `n` members, on the device."""
+    leaves, structure = jax.tree.flatten(tree)
+    # Copies, because the device may write over what it was given.
+    hosts: list[Any] = [np.array(jax.random.key_data(x) if is_key(x) else x) for x in leaves]
+
+    def row(number: int) -> Any:
+        parts = [
+            jax.random.wrap_key_data(jnp.asarray(host[number]), impl=jax.random.key_impl(leaf))
+            if is_key(leaf)
+            else host[number]
+            for host, leaf in zip(hosts, leaves, strict=True)
+        ]
+        return jax.tree.unflatten(structure, parts)
+
+    rows: list[Any] = jax.device_put([row(number) for number in range(n)])
+    return rows

@@ -23,6 +23,7 @@ from tsjax_core.losses.compose import named_terms
 from tsjax_core.losses.regression import normalized_mae
 from tsjax_core.protocols import BatchedSource, ModelSpec, ResidentSource, StatefulModel
 from tsjax_core.signatures import name_of
+from tsjax_core.simulation import is_long, simulate
 from tsjax_core.training.compatibility import (
     check_aux,
     check_data,
@@ -49,7 +50,7 @@ from tsjax_core.training.reports import joined
 from tsjax_core.training.runs import runs_of_batches, runs_of_places
 from tsjax_core.training.schedules import Schedule, flat_cos
 from tsjax_core.training.transforming import Clock
-from tsjax_core.types import Array, Batch, HostArray, Sample
+from tsjax_core.types import AnyArray, Array, Batch, HostArray, Sample
 
 if TYPE_CHECKING:
     from tsjax_core.data.pipeline import GrainPipeline
@@ -273,11 +274,15 @@ class Learner:
         """
         _, params, buffers, mutable = split_model(self.model)
         source = self.pipeline.split(split)
-        pending: list[tuple[list[int], Array, HostArray]] = []
+        pending: list[tuple[list[int], AnyArray, HostArray]] = []
         batches = split_batches(source, bs=self.pipeline.bs, pad=self._is_padded(), fill=True)
         for lengths, batch in self._evaluated(batches):
             inputs = [batch[name] for name in self.reads]
-            pred = self.engine.predict(params, buffers, mutable, inputs)
+            pred: AnyArray
+            if self._is_padded() and is_long(inputs):
+                pred = simulate(self.model, inputs)
+            else:
+                pred = self.engine.predict(params, buffers, mutable, inputs)
             pending.append((lengths, pred, np.asarray(batch[self.signals.target])))
         pairs: list[tuple[HostArray, HostArray]] = []
         for lengths, pred, measured in pending:

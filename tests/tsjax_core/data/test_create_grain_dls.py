@@ -46,7 +46,7 @@ def read(path, name):
 
 def test_splits(dataset):
     """Training and validation read windows, testing whole files; statistics are of train."""
-    pipeline = create_grain_dls(["u"], ["y", "z"], dataset, win_sz=50, stp_sz=10, bs=8)
+    pipeline = create_grain_dls(["u"], ["y", "z"], dataset, win_sz=50, stp_sz=10, valid="windows")
     assert isinstance(pipeline, GrainPipeline)
     assert len(pipeline.train) == 26 + 13 + 5
     assert len(pipeline.valid) == 2
@@ -332,4 +332,4 @@ def test_constant_channel_in_validation_is_no_error(dataset):
 def test_short_files_are_warned_of(dataset):
     """A training file shorter than a window is named."""
     with pytest.warns(UserWarning, match="1 of 3 files are shorter than win_sz = 100.*c.hdf5"):
-        create_grain_dls(["u"], ["y"], dataset)
+        create_grain_dls(["u"], ["y"], dataset, win_sz=100)

@@ -40,7 +40,7 @@ def test_measured_sets(folder, u, y, options, dt, test_lengths):
     assert [len(record["u"]) for record in pipeline.test] == test_lengths
     batch = next(iter(pipeline.train_batches(0)))
     assert all(np.isfinite(values).all() for values in batch.values())
-    assert batch["u"].shape == (64, pipeline.win_sz, len(u))
+    assert batch["u"].shape == (16, pipeline.win_sz, len(u))
 
 
 def test_gaps_are_told(told):

@@ -45,7 +45,7 @@ def balanced(data):
 def trained(pipeline, n_epochs=3):
     """Return the losses of all steps, the figures of the epochs, and the parameters."""
     learner = Learner(Static(), pipeline)
-    results = learner.fit(n_epochs, lr=1e-2, show_progress=False)
+    results = learner.fit(n_epochs, lr=1e-2, keep="last", show_progress=False)
     losses = np.concatenate([result.step_losses for result in results])
     params = jax.tree.leaves(nnx.state(learner.model, nnx.Param))
     return losses, [result.valid_loss for result in results], [float(each) for each in params]

@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
-from tsjax_core import GRU, RNN, GRULearner, Learner, add_noise, skip_nonfinite
+from tsjax_core import GRU, RNN, GRULearner, Learner, add_noise, constant, skip_nonfinite
 from tsjax_core.errors import DivergenceError
 
 
@@ -44,7 +44,7 @@ def test_an_epoch_without_a_finite_loss_ends_the_fit(data, optimizer):
     """The second epoch is all NaN: its number is told, and the learner is as after the first."""
     transform = poisoned(lambda epoch, progress: epoch == 1)
     learner = GRULearner(data, hidden_size=4, batch_transform=transform, optimizer=optimizer)
-    results = learner.fit_iter(4, lr=1e-2)
+    results = learner.fit_iter(4, lr=1e-2, schedule=constant())
     next(results)
     before = variables(learner), learner.steps, learner.epochs_done
     with pytest.raises(DivergenceError) as caught:
@@ -72,7 +72,7 @@ def test_parameters_that_are_lost_in_an_epoch_end_the_fit(data):
     learner = Learner(RNN(hidden_size=4), data, batch_transform=transform, optimizer=optax.adam)
     before = variables(learner)
     with pytest.raises(DivergenceError) as caught:
-        learner.fit(2, lr=1e-2, show_progress=False)
+        learner.fit(2, lr=1e-2, schedule=constant(), show_progress=False)
     print(caught.value)
     assert "diverged in epoch 1: parameters are not finite after it; the loss was not for the " in (
         str(caught.value)
@@ -156,7 +156,7 @@ def test_an_epoch_that_fails_in_its_validation_leaves_nothing(data):
         return 0.0
 
     learner = GRULearner(data, hidden_size=4, metrics=[fragile])
-    results = learner.fit_iter(3, lr=1e-2)
+    results = learner.fit_iter(3, lr=1e-2, schedule=constant())
     next(results)
     before = variables(learner), learner.steps, learner.epochs_done
     with pytest.raises(KeyboardInterrupt):
@@ -165,7 +165,7 @@ def test_an_epoch_that_fails_in_its_validation_leaves_nothing(data):
         np.testing.assert_array_equal(x, y)
     assert before[1:] == (learner.steps, learner.epochs_done)
     whole = GRULearner(data, hidden_size=4)
-    list(whole.fit_iter(1, lr=1e-2))
+    list(whole.fit_iter(1, lr=1e-2, schedule=constant()))
     assert [r.train_loss for r in learner.fit_iter(1)] == [r.train_loss for r in whole.fit_iter(1)]
 
 

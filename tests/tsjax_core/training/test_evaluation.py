@@ -69,7 +69,9 @@ def test_padded_lengths_are_few_and_close(length):
 
 def test_windows_come_in_batches_of_one_shape(oscillator):
     """The last batch is filled by repetition, and says how many of its windows count."""
-    pipeline = create_grain_dls(["u"], ["y"], oscillator, win_sz=60, valid_stp_sz=37, bs=5)
+    pipeline = create_grain_dls(
+        ["u"], ["y"], oscillator, win_sz=60, valid_stp_sz=37, bs=5, valid="windows"
+    )
     windows = np.stack([pipeline.valid[i]["y"] for i in range(len(pipeline.valid))])
     assert len(windows) % 5 != 0
     for fill in (True, False):

@@ -33,7 +33,7 @@ from tsjax_core import (
 )
 from tsjax_core.errors import ConfigError
 from tsjax_core.training.progress import follow
-from tsjax_core.training.schedules import constant, flat_cos
+from tsjax_core.training.schedules import constant, flat_cos, warmup_cosine
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +66,44 @@ def test_the_same_seed_gives_the_same_bits(data):
 
 
 def test_fit_equals_consuming_fit_iter(data):
-    """`fit` and `fit_flat_cos` are loops over `fit_iter` and nothing else."""
+    """`fit` and `fit_flat_cos` are loops over `fit_iter` and nothing else, with the last weights.
+
+    The rate rises and falls as `warmup_cosine` does unless a schedule is given.
+    """
     by_fit, by_iter = (make_learner(data, "core/gru", hidden_size=4) for _ in range(2))
-    by_fit.fit(2, lr=1e-2, show_progress=False)
-    results = by_fit.fit_flat_cos(2, lr=1e-2, pct_start=0.5, show_progress=False)
-    list(by_iter.fit_iter(2, lr=1e-2, schedule=constant()))
+    options = {"keep": "last", "show_progress": False}
+    by_fit.fit(2, lr=1e-2, **options)
+    by_fit.fit(1, lr=1e-2, schedule=constant(), **options)
+    results = by_fit.fit_flat_cos(2, lr=1e-2, pct_start=0.5, **options)
+    list(by_iter.fit_iter(2, lr=1e-2, schedule=warmup_cosine()))
+    list(by_iter.fit_iter(1, lr=1e-2, schedule=constant()))
     expected = list(by_iter.fit_iter(2, lr=1e-2, schedule=flat_cos(0.5)))
     assert losses(results) == losses(expected)
     assert losses(by_fit.history) == losses(by_iter.history)
     assert_same_bits(parameters(by_fit), parameters(by_iter))
+
+
+def test_the_best_weights_are_kept(data):
+    """Of a fit that gets worse: those of the epoch with the lowest validation loss, or the last."""
+    kept = {}
+    for keep in ("best", "last"):
+        learner = make_learner(data, "core/gru", hidden_size=4)
+        rising = {"lr": 1.0, "schedule": lambda progress: 0.01 + progress**4}
+        results = learner.fit(6, **rising, keep=keep, show_progress=False)
+        seen = [result.valid_loss for result in results]
+        assert min(seen) < seen[-1]
+        kept[keep] = learner.evaluate("valid").loss
+        np.testing.assert_allclose(kept[keep], min(seen) if keep == "best" else seen[-1])
+    assert kept["best"] < kept["last"]
+
+
+def test_what_to_keep_is_one_of_two(data):
+    """Nothing is trained before that is known."""
+    learner = make_learner(data, "core/gru", hidden_size=4)
+    with pytest.raises(ConfigError, match="keep = 'first'; give 'best' or 'last'") as caught:
+        learner.fit(1, keep="first")
+    print(caught.value)
+    assert learner.fit_in_progress is None
 
 
 def test_both_data_paths_give_equal_losses(two_by_three):
@@ -132,9 +161,9 @@ def test_an_interrupted_epoch_leaves_the_weights_of_the_one_before(data):
     interrupt.changes_shape = True
     learner = Learner(RNN(hidden_size=4), data, batch_transform=interrupt)
     with pytest.raises(KeyboardInterrupt):
-        learner.fit(3, lr=1e-2, show_progress=False)
+        learner.fit(3, lr=1e-2, schedule=constant(), show_progress=False)
     whole = Learner(RNN(hidden_size=4), data)
-    whole.fit(1, lr=1e-2, show_progress=False)
+    whole.fit(1, lr=1e-2, schedule=constant(), show_progress=False)
     np.testing.assert_allclose(
         np.concatenate([x.ravel() for x in parameters(learner)]),
         np.concatenate([x.ravel() for x in parameters(whole)]),
@@ -253,7 +282,7 @@ def test_fits_reuse_the_compiled_step(data):
 def test_any_optax_transformation_serves_as_optimizer(data):
     """A function of the rate is steered by the fit; a ready transformation has its own rate."""
     steered = make_learner(data, "core/rnn", hidden_size=3, optimizer=optax.sgd)
-    steered.fit(1, lr=0.05, show_progress=False)
+    steered.fit(1, lr=0.05, schedule=constant(), show_progress=False)
     ready = make_learner(
         data, "core/rnn", hidden_size=3, optimizer=optax.chain(optax.identity(), optax.sgd(0.05))
     )
@@ -400,7 +429,7 @@ class FlaxLayers(nnx.Module):
 def test_flax_layers_train_and_evaluate_in_their_modes(data):
     """Dropout and batch statistics act in training; evaluation is deterministic without them."""
     learner = Learner(FlaxLayers(nnx.Rngs(0)), data)
-    learner.fit(2, lr=1e-2, show_progress=False)
+    learner.fit(2, lr=1e-2, schedule=constant(), keep="last", show_progress=False)
     running = np.asarray(learner.model.norm.mean[...])
     assert np.abs(running).max() > 0.0
     assert learner.evaluate("valid") == learner.evaluate("valid")

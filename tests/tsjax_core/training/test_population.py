@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -263,7 +264,7 @@ def other_metric(pred, target, y_mean, y_std):
             "fit_population trains learners of one shape. The model of learner 1 is GRU(",
         ),
         (
-            first_and(lambda d: {"pipeline": replace(d, train=d.valid)}),
+            first_and(lambda d: {"pipeline": replace(d, train=copy(d.train))}),
             "fit_population trains learners of one shape. The training data of learner 1 is",
         ),
         (

@@ -103,8 +103,9 @@ def test_without_the_skip_the_same_gradients_spoil_the_parameters():
 
 
 def test_the_default_optimizer_is_adam_that_skips():
-    """Its updates are those of Adam, and NaN is skipped."""
-    default, adam = Run(None), Run(skip_nonfinite(optax.adam))
+    """Its updates are those of Adam with b2 = 0.99, and NaN is skipped."""
+    default = Run(None)
+    adam = Run(skip_nonfinite(lambda learning_rate: optax.adam(learning_rate, b2=0.99)))
     for seed in range(3):
         default.update(gradients_of(seed))
         adam.update(gradients_of(seed))

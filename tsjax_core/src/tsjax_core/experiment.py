@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import optax
-
 from tsjax_core.components import (
     found,
     label_of,
@@ -31,7 +29,7 @@ from tsjax_core.training.averaging import average_weights
 from tsjax_core.training.devices import count_cores_as
 from tsjax_core.training.learner import Learner
 from tsjax_core.training.monitor import Monitor
-from tsjax_core.training.optimizers import Optimizer, RateControlled
+from tsjax_core.training.optimizers import Optimizer, RateControlled, adam
 from tsjax_core.training.stopping import EarlyStopping
 from tsjax_core.training.updates import clip_gradients, skip_large, skip_nonfinite
 from tsjax_core.transforms.changes import Transform
@@ -72,8 +70,8 @@ class TrainOptions:
     """
 
     epochs: int = 20
-    lr: float = 3e-3
-    schedule: Literal["constant", "flat_cos", "one_cycle", "warmup_cosine"] = "flat_cos"
+    lr: float = 5e-3
+    schedule: Literal["constant", "flat_cos", "one_cycle", "warmup_cosine"] = "warmup_cosine"
     seed: int = 0
     n_skip: int | None = None
     metrics: Sequence[str] = ("core/rmse", "core/fit_percent")
@@ -112,7 +110,7 @@ class TrainOptions:
 
     def optimizer(self) -> Optimizer:
         """Return Adam with the clipping, skipping and averaging that is asked for."""
-        optimizer: Optimizer = optax.adam
+        optimizer: Optimizer = adam
         around: dict[str, Callable[[Optimizer, float], Optimizer]] = {
             "clip_norm": clip_gradients,
             "average": average_weights,

@@ -42,7 +42,7 @@ class GrainPipeline:
     test: Source
     signals: Signals
     files: Mapping[Split, FullSequenceSource]
-    bs: int = 64
+    bs: int = 16
     seed: int = 0
     resident: bool = False
     n_batches: int | None = None

@@ -33,14 +33,14 @@ def create_grain_dls(
     y: Sequence[str],
     dataset: str | Path | Mapping[str, Sequence[str | Path]],
     *,
-    win_sz: int = 100,
+    win_sz: int = 200,
     stp_sz: int = 1,
     valid_stp_sz: int | None = None,
-    bs: int = 64,
+    bs: int = 16,
     seed: int = 0,
     u_scalars: Sequence[str] = (),
     y_scalars: Sequence[str] = (),
-    valid: Literal["windows", "files"] = "windows",
+    valid: Literal["windows", "files"] = "files",
     target_fs: float | None = None,
     resample: Literal["antialias", "linear"] = "antialias",
     dt: float | None = None,
@@ -62,14 +62,15 @@ def create_grain_dls(
             a column of a 2-D one, or the name of a CSV column.
         y: Output channels; none of them is an input too.
         dataset: Directory with train/, valid/ and test/, or a list of files for each of these.
-        win_sz: Samples in a window.
+        win_sz: Samples in a window, two to four times what the system remembers, or more.
         stp_sz: Samples from the beginning of a training window to that of the next.
         valid_stp_sz: The same for validation windows; win_sz if not given.
         bs: Windows in a batch.
         seed: Decides the order of the windows in each epoch, 0 or more.
         u_scalars: Scalar inputs, attributes of HDF5 files with one value per file.
         y_scalars: Scalar targets, likewise.
-        valid: Whether validation reads windows or whole files. Testing reads whole files.
+        valid: Whether validation reads windows or whole files. Testing reads whole files, and so
+            should what decides which model is the best.
         target_fs: Sampling rate in Hz to which all files are brought.
         resample: How that is done: antialias (zero-phase low-pass filter) or linear.
         dt: Sampling time in seconds of files that do not tell it.

@@ -40,7 +40,7 @@ class RecurrentSpec:
             `plain` runs the equations and leaves derivatives to JAX. Both agree to rounding.
     """
 
-    hidden_size: int = 100
+    hidden_size: int = 64
     num_layers: int = 1
     input_dropout: float = 0.0
     hidden_dropout: float = 0.0

@@ -11,7 +11,7 @@ import numpy as np
 
 from tsjax_core.errors import ConfigError
 from tsjax_core.signatures import name_of
-from tsjax_core.training.schedules import Schedule, constant
+from tsjax_core.training.schedules import Schedule, warmup_cosine
 from tsjax_core.types import HostArray
 
 
@@ -53,6 +53,8 @@ class Fit:
 def plan_fit(n_epochs: int, rate: float, schedule: Schedule | None, steps_per_epoch: int) -> Fit:
     """Return the fit of `n_epochs` at the learning rate `rate` times the factor of `schedule`.
 
+    The schedule is `warmup_cosine()` unless given.
+
     Raises:
         ConfigError: `n_epochs` is not positive, or the schedule gives something else than factors.
     """
@@ -63,10 +65,11 @@ def plan_fit(n_epochs: int, rate: float, schedule: Schedule | None, steps_per_ep
             key="epochs",
         )
     progress = _progress(steps_per_epoch * int(asked))
-    rates = np.asarray(rate * (schedule or constant())(progress), np.float32)
+    factors = schedule or warmup_cosine()
+    rates = np.asarray(rate * factors(progress), np.float32)
     if rates.shape != progress.shape or not np.isfinite(rates).all():
         raise ConfigError(
-            f"schedule {name_of(schedule or constant)!r} returned shape {rates.shape} for "
+            f"schedule {name_of(factors)!r} returned shape {rates.shape} for "
             f"progress of shape {progress.shape}; return one factor per value, all finite.",
             key="schedule",
         )

@@ -44,6 +44,7 @@ from tsjax_core.training.evaluation import (
     split_batches,
 )
 from tsjax_core.training.fit import Fit, plan_fit
+from tsjax_core.training.monitor import Keep, check_keep
 from tsjax_core.training.optimizers import Optimizer, RateControlled, averaged_params
 from tsjax_core.training.progress import EpochResult, follow
 from tsjax_core.training.reports import joined
@@ -81,8 +82,8 @@ class Learner:
         loss: A loss term, or several of them through `compose_losses`.
         metrics: Computed on the whole validation split after every epoch.
         optimizer: An optax transformation, or a function of `learning_rate` such as
-            `optax.adam`, whose rate then comes from the fit. By default Adam, which skips updates
-            whose loss or gradient is not finite: `skip_nonfinite(optax.adam)`.
+            `optax.adam`, whose rate then comes from the fit. By default Adam with b2 = 0.99,
+            which skips updates whose loss or gradient is not finite (`skip_nonfinite`).
         batch_transform: Changes each training batch. Validation and test batches are left alone,
             except by transforms that are marked by `also_in_evaluation`.
         n_skip: Samples at the start of every sequence that count in no loss and no metric, while
@@ -196,8 +197,9 @@ class Learner:
     ) -> Iterator[EpochResult]:
         """Train for `n_epochs`, yielding after each; stop early by leaving the loop.
 
-        The optimizer starts afresh with every fit. `lr` is 3e-3 unless given, times the factor of
-        `schedule`, which is constant unless given.
+        The optimizer starts afresh with every fit. `lr` is 5e-3 unless given, times the factor of
+        `schedule`: `warmup_cosine()` unless given, because a rate that does not fall leaves the
+        model at the noise of its last steps.
 
         Raises:
             ConfigError: `n_epochs` or `lr` is not positive, or the optimizer has its own rate.
@@ -230,10 +232,25 @@ class Learner:
         lr: float | None = None,
         schedule: Schedule | None = None,
         *,
+        keep: Keep = "best",
         show_progress: bool = True,
     ) -> list[EpochResult]:
-        """Train for `n_epochs` at a constant learning rate, or as `schedule` says."""
+        """Train for `n_epochs` as `fit_iter`, and return what each epoch gave.
+
+        In the end the model has the weights of the epoch with the lowest validation loss (best),
+        or those of the last.
+
+        Raises:
+            ConfigError: `keep` is neither, or as in `fit_iter`.
+            DivergenceError: As in `fit_iter`.
+        """
+        from tsjax_core.training.stopping import EarlyStopping
+
+        check_keep(keep)
         results = self.fit_iter(n_epochs, lr, schedule)
+        if keep == "best":
+            # With so much patience it ends no fit early.
+            results = EarlyStopping(n_epochs).follow(results, self)
         return list(follow(results, n_epochs, lambda: self.progress) if show_progress else results)
 
     def fit_flat_cos(
@@ -242,10 +259,12 @@ class Learner:
         lr: float | None = None,
         pct_start: float = 0.75,
         *,
+        keep: Keep = "best",
         show_progress: bool = True,
     ) -> list[EpochResult]:
-        """Train with `lr` for the share `pct_start` of the fit, then anneal it to 0."""
-        return self.fit(n_epochs, lr, flat_cos(pct_start), show_progress=show_progress)
+        """Train by `fit` with `lr` for the share `pct_start` of the fit, then anneal it to 0."""
+        schedule = flat_cos(pct_start)
+        return self.fit(n_epochs, lr, schedule, keep=keep, show_progress=show_progress)
 
     def evaluate(self, split: Split = "valid") -> Evaluation:
         """Return loss and metrics on the whole of `split`: train, valid or test.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import jax
+from flax import nnx
 
 from tsjax_core.errors import ConfigError
 from tsjax_core.signatures import name_of
@@ -14,6 +17,15 @@ if TYPE_CHECKING:
     from tsjax_core.training.learner import Learner
 
 Mode = Literal["min", "max"]
+
+Keep = Literal["best", "last"]
+"""The epoch whose weights a fit leaves in the model."""
+
+
+def check_keep(keep: Keep) -> None:
+    """Raise ConfigError where `keep` is neither best nor last."""
+    if keep not in ("best", "last"):
+        raise ConfigError(f"keep = {keep!r}; give 'best' or 'last'.", key="keep")
 
 
 @dataclass(frozen=True)
@@ -59,3 +71,34 @@ class Monitor:
         if not math.isfinite(value):
             return math.inf
         return value if self.mode == "min" else -value
+
+
+class BestWeights:
+    """The weights of the best epoch that was seen.
+
+    Args:
+        monitor: What makes an epoch the best.
+    """
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._weights: Any = None
+        self.best: EpochResult | None = None
+        """The best epoch, None before one had a finite value."""
+
+    def see(self, result: EpochResult) -> bool:
+        """Tell whether `result` is the best so far."""
+        best = math.inf if self.best is None else self._monitor.cost(self.best)
+        better = self._monitor.cost(result) < best
+        if better:
+            self.best = result
+        return better
+
+    def keep(self, weights: Any) -> None:
+        """Keep the variables of a model, or none with None."""
+        self._weights = jax.tree.map(lambda x: x, weights)
+
+    def restore(self, learner: Learner) -> None:
+        """Give the model of `learner` the weights that are kept, if any are."""
+        if self._weights is not None:
+            nnx.update(learner.model, self._weights)

@@ -16,9 +16,26 @@ from tsjax_core.training.updates import apply_updates, skip_nonfinite, skipped_s
 from tsjax_core.training.wrapping import Optimizer, check_optimizer, with_extra_arguments
 from tsjax_core.types import Array
 
-__all__ = ["DEFAULT_LR", "Optimizer", "RateControlled", "averaged_params", "skipped_steps"]
+__all__ = [
+    "DEFAULT_LR",
+    "Optimizer",
+    "RateControlled",
+    "adam",
+    "averaged_params",
+    "skipped_steps",
+]
 
-DEFAULT_LR = 3e-3
+DEFAULT_LR = 5e-3
+
+
+def adam(learning_rate: Any) -> optax.GradientTransformation:
+    """Return Adam whose second moment reaches back over some 100 steps instead of 1000.
+
+    Gradients of a simulation shrink by orders of magnitude as the model gets better, and updates
+    that are divided by what the gradients were long ago are too small. Source: Kingma and Ba,
+    Adam (2015), with b2 = 0.99.
+    """
+    return optax.adam(learning_rate, b2=0.99)
 
 
 class RateControlled:
@@ -31,7 +48,7 @@ class RateControlled:
 
     def __init__(self, optimizer: Optimizer | None) -> None:
         self.given = optimizer
-        optimizer = skip_nonfinite(optax.adam) if optimizer is None else optimizer
+        optimizer = skip_nonfinite(adam) if optimizer is None else optimizer
         check_optimizer(optimizer)
         self.fixed = isinstance(optimizer, optax.GradientTransformation)
         self._transform = with_extra_arguments(

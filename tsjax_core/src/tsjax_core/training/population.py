@@ -11,7 +11,7 @@ import numpy as np
 
 from tsjax_core.errors import ConfigError, DivergenceError
 from tsjax_core.training.learner import Learner
-from tsjax_core.training.monitor import Mode, Monitor
+from tsjax_core.training.monitor import Keep, Mode, Monitor, check_keep
 from tsjax_core.training.progress import EpochResult, follow
 from tsjax_core.training.same_shape import check_same_shape
 from tsjax_core.training.schedules import Schedule
@@ -38,11 +38,13 @@ class Population:
     Args:
         learners: All members, in the order in which they were given.
         failures: Why the training of a member ended early, by its place. It keeps the parameters
-            of the epoch before it diverged, and is no part of a prediction.
+            of an epoch before it diverged, and is no part of a prediction.
+        kept: What the epoch gave whose weights the member has, for each but those that failed.
     """
 
     learners: tuple[Learner, ...]
     failures: Mapping[int, DivergenceError]
+    kept: Mapping[int, EpochResult]
 
     @property
     def trained(self) -> tuple[Learner, ...]:
@@ -55,7 +57,7 @@ class Population:
         return tuple(tuple(learner.history) for learner in self.learners)
 
     def best(self, monitor: str = "valid_loss", mode: Mode = "min") -> Learner:
-        """Return the member that is best after its last epoch.
+        """Return the member that is best in the epoch whose weights it has.
 
         `monitor` is `valid_loss`, `train_loss`, or the name of a metric or of a loss term, of which
         less (min) or more (max) is better. Losses of different weights do not compare; give a
@@ -64,7 +66,8 @@ class Population:
         value = Monitor(monitor, mode)
         for learner in self.trained:
             value.check(learner)
-        return min(self.trained, key=lambda learner: value.cost(learner.history[-1]))
+        number = min(self.kept, key=lambda number: value.cost(self.kept[number]))
+        return self.learners[number]
 
     def predict(self, u: Any, *further: Any) -> Ensemble:
         """Return mean and spread of the members' outputs for `u`, in raw units.
@@ -81,6 +84,7 @@ def fit_population(
     lr: float | Sequence[float] | None = None,
     schedule: Schedule | None = None,
     *,
+    keep: Keep = "best",
     show_progress: bool = True,
 ) -> Population:
     """Train all `learners` for `n_epochs` as one program.
@@ -95,6 +99,7 @@ def fit_population(
         n_epochs: Epochs of each.
         lr: Learning rate of all, or one for each.
         schedule: How the rates change over the fit, as in `Learner.fit`.
+        keep: Whether members have the weights of their best epoch in the end, or of the last.
         show_progress: Tell after each epoch the result of the member that is best in it.
 
     Raises:
@@ -102,6 +107,7 @@ def fit_population(
         DivergenceError: The last members diverged.
     """
     members = tuple(learners)
+    check_keep(keep)
     check_same_shape(members)
     if jax.process_count() > 1:
         raise ConfigError(
@@ -109,11 +115,11 @@ def fit_population(
             "each process a part of the learners, without jax.distributed.",
             key="learners",
         )
-    together = FitTogether(members, n_epochs, _rates(lr, len(members)), schedule)
+    together = FitTogether(members, n_epochs, _rates(lr, len(members)), schedule, keep)
     results = together.epochs()
     for _ in follow(results, n_epochs, together.progress) if show_progress else results:
         pass
-    return Population(members, together.failures)
+    return Population(members, together.failures, together.kept())
 
 
 def _rates(lr: float | Sequence[float] | None, n: int) -> list[float | None]:

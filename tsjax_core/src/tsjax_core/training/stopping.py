@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import jax
 from flax import nnx
 
 from tsjax_core.errors import ConfigError
 from tsjax_core.training.checkpoint import read_model
-from tsjax_core.training.monitor import Mode, Monitor
+from tsjax_core.training.monitor import BestWeights, Mode, Monitor
 from tsjax_core.training.progress import EpochResult
 
 if TYPE_CHECKING:
@@ -61,13 +60,16 @@ class EarlyStopping:
         self._begin()
 
     def _begin(self) -> None:
-        self.best: EpochResult | None = None
-        """The best epoch, None before one had a finite value."""
+        self._weights = BestWeights(self._monitor)
         self.stopped = False
         """Whether the fit ended for want of improvement."""
         self._passed = math.inf
         self._waited = 0
-        self._weights: Any = None
+
+    @property
+    def best(self) -> EpochResult | None:
+        """The best epoch, None before one had a finite value."""
+        return self._weights.best
 
     def follow(
         self, results: Iterable[EpochResult], learner: Learner
@@ -90,24 +92,21 @@ class EarlyStopping:
                     "EarlyStopping.follow got a fit whose first epochs it has not seen; give it "
                     "the results of fit_iter from the first one, or those of learner.resume."
                 )
-            self._weights = read_model(learner.resumed_from, self.best.epoch + 1, learner)
+            epoch = self.best.epoch + 1
+            self._weights.keep(read_model(learner.resumed_from, epoch, learner))
         try:
             for result in () if self.stopped else results:
                 if self._see(result) and self.restore_best:
-                    self._weights = jax.tree.map(lambda x: x, nnx.state(learner.model))
+                    self._weights.keep(nnx.state(learner.model))
                 yield result
                 if self.stopped:
                     break
         finally:
-            if self._weights is not None:
-                nnx.update(learner.model, self._weights)
+            self._weights.restore(learner)
 
     def _see(self, result: EpochResult) -> bool:
         """Count `result` in; tell whether it is the best so far."""
-        cost = self._monitor.cost(result)
-        better = cost < (math.inf if self.best is None else self._monitor.cost(self.best))
-        if better:
-            self.best = result
+        cost, better = self._monitor.cost(result), self._weights.see(result)
         if cost < self._passed - self.min_delta:
             self._passed, self._waited = cost, 0
         else:

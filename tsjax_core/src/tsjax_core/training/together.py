@@ -10,11 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax import lax
 
 from tsjax_core.errors import ConfigError, DivergenceError
 from tsjax_core.training.engine import Places, Run, StepReport, TrainState, split_model
 from tsjax_core.training.learner import Learner
+from tsjax_core.training.monitor import BestWeights, Keep, Monitor
 from tsjax_core.training.packing import is_key
 from tsjax_core.training.progress import EpochResult
 from tsjax_core.training.reports import StepRecord, joined
@@ -35,6 +37,7 @@ class FitTogether:
         n_epochs: Epochs of each.
         rates: Learning rate of each, None for the default.
         schedule: How the rates change over the fit.
+        keep: Which epoch's weights the members have in the end.
     """
 
     def __init__(
@@ -43,7 +46,9 @@ class FitTogether:
         n_epochs: int,
         rates: Sequence[float | None],
         schedule: Schedule | None,
+        keep: Keep,
     ) -> None:
+        self._best = [BestWeights(Monitor()) for _ in learners] if keep == "best" else []
         self.failures: dict[int, DivergenceError] = {}
         self._learners = learners
         fits = [
@@ -75,6 +80,11 @@ class FitTogether:
         """Return the share of the fit that is done, 0 to 1."""
         return max(learner.progress for learner in self._learners)
 
+    def kept(self) -> dict[int, EpochResult]:
+        """Return what the epoch gave whose weights each member has that goes on."""
+        best = {number: self._best[number].best for number in self._going() if self._best}
+        return {n: best.get(n) or self._learners[n].history[-1] for n in self._going()}
+
     def epochs(self) -> Iterator[EpochResult]:
         """Train epoch by epoch, yielding the result of the member that is best in it.
 
@@ -87,6 +97,13 @@ class FitTogether:
         state = self._stacked(
             [x.state_before(fit) for x, fit in zip(self._learners, self._fits, strict=True)]
         )
+        try:
+            yield from self._each_epoch(state)
+        finally:
+            for best, learner in zip(self._best, self._learners, strict=False):
+                best.restore(learner)
+
+    def _each_epoch(self, state: Any) -> Iterator[EpochResult]:
         for epoch in range(self._fits[0].n_epochs):
             begin = time.perf_counter()
             with ExitStack() as stack:
@@ -97,7 +114,10 @@ class FitTogether:
                 results = self._end_epoch(state, record, epoch, begin)
             if not results:
                 raise self.failures[max(self.failures)]
-            yield min(results, key=lambda result: np.nan_to_num(result.valid_loss, nan=np.inf))
+            for number, best in enumerate(self._best):
+                if number in results and best.see(results[number]):
+                    best.keep(nnx.state(self._learners[number].model))
+            yield min(results.values(), key=Monitor().cost)
 
     def _going(self) -> list[int]:
         return [k for k in range(len(self._learners)) if k not in self.failures]
@@ -126,20 +146,22 @@ class FitTogether:
 
     def _end_epoch(
         self, state: Any, record: StepRecord, epoch: int, begin: float
-    ) -> list[EpochResult]:
+    ) -> dict[int, EpochResult]:
         """Let each learner take over its part; return the results of those that go on."""
         states = _rows_of(state, len(self._learners))
         steps = self._fits[0].steps_per_epoch
-        results: list[EpochResult] = []
+        results: dict[int, EpochResult] = {}
         for number in self._going():
             learner, fit = self._learners[number], self._fits[number]
             result = record.of_member(number).result(epoch)
             try:
                 with learner.whole_epoch(fit):
                     learner.steps += steps
-                    results.append(learner.end_epoch(fit, states[number], result, begin))
+                    result = learner.end_epoch(fit, states[number], result, begin)
             except DivergenceError as failure:
                 self.failures[number] = failure
+                continue
+            results[number] = result
         return results
 
     def _runs(self, epoch: int) -> Iterator[tuple[Any, Any, Any, Any]]:

@@ -173,6 +173,10 @@ def test_a_measured_output_is_cut_with_the_input():
     one, state = predict_stateful(Follower(), u[0], chunk=1000, further=[y[0]])
     assert_equal_to_rounding(one, expected[0])
     np.testing.assert_allclose(state["x"], x[:1], rtol=1e-4)
+    with pytest.raises(ModelError) as caught:
+        predict_stateful(Follower(), u[0], state, further=[y[0, :9_000]])
+    print(caught.value)
+    assert "shape (1, 9000, 1) for u of 9001 samples" in str(caught.value)
 
 
 class Opening(Follower):

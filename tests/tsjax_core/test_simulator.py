@@ -215,6 +215,11 @@ def test_what_a_simulator_needs_is_told():
         Simulator(build(GRU(hidden_size=4, scalar_inputs=True))).step([0.0, 0.0])
     print(caught.value)
     assert "u_scalar" in str(caught.value)
+    for wrong in (2.0, [[1.0], [2.0]], [np.nan]):
+        with pytest.raises(ModelError) as caught:
+            Simulator(build(GRU(hidden_size=4, scalar_inputs=True)), further=[wrong])
+        print(caught.value)
+        assert f"further input of shape {np.shape(wrong)}" in str(caught.value)
     simulator = Simulator(build(GRU(hidden_size=4)))
     run(simulator, u_of_two[:3])
     before = simulator.state

@@ -66,9 +66,16 @@ def simulate_from(
     what is left over is called in powers of two, so that no length needs a program of its own.
 
     Raises:
-        ModelError: `state` does not fit, as told by `fitting_state`.
+        ModelError: `state` does not fit, as told by `fitting_state`, or a further sequence is
+            shorter or longer than the first.
     """
     batch_size, time = inputs[0].shape[:2]
+    for x in inputs[1:]:
+        if x.ndim == 3 and x.shape[1] != time:
+            raise ModelError(
+                f"{caller} got a further input of shape {x.shape} for u of {time} samples; give "
+                "as many samples of both."
+            )
     graphdef, variables = nnx.split(model)
     if state is None:
         state = _initial_state(graphdef, variables, batch_size)

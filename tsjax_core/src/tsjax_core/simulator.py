@@ -31,7 +31,7 @@ class Simulator:
             each (n,).
 
     Raises:
-        ModelError: `model` is not stateful.
+        ModelError: `model` is not stateful, or `further` is not constant and finite.
     """
 
     def __init__(self, model: Any, *, further: Sequence[Any] = ()) -> None:
@@ -39,6 +39,12 @@ class Simulator:
         graphdef, variables = nnx.split(model)
         variables = jax.tree.map(np.asarray, variables)
         constants = [np.asarray(x, np.float32)[None] for x in further]
+        for x in constants:
+            if x.ndim != 2 or not np.isfinite(x).all():
+                raise ModelError(
+                    f"Simulator got a further input of shape {x.shape[1:]}; give finite values, "
+                    "(n,), that are constant over the record."
+                )
         self._initial = jax.tree.map(np.asarray, model.initial_state(1))
         self._packing = packing = _Packing(self._initial)
 

@@ -123,6 +123,33 @@ class Meeting:
         calls = {each.name: (lambda each=each: measure(each)) for each in present}
         return take_turns(calls, self.rounds, label)
 
+    def each(
+        self, label: str, tasks: Mapping[str, Mapping[str, Any]], more: Mapping[str, Any]
+    ) -> dict[str, list[Any]]:
+        """Return a figure of each contender at its own of `tasks`, in a new process each."""
+        present = [each for each in self.contenders if each.python is not None]
+
+        def measure(contender: Contender) -> Any:
+            with workers([contender], {**tasks[contender.name], **more}) as (ready, _):
+                self._note(ready)
+                return ready[contender.name].measure()
+
+        return take_turns({x.name: (lambda x=x: measure(x)) for x in present}, 1, label)
+
+    def starts(self, label: str, task: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Return the seconds until a new process is ready, of all rounds but a first one."""
+        present = [each for each in self.contenders if each.python is not None]
+
+        def measure(contender: Contender) -> float:
+            with workers([contender], task) as (ready, _):
+                self._note(ready)
+                return ready[contender.name].seconds_to_ready
+
+        for contender in present:
+            tell(f"{label}: {contender.name} starts for the first time")
+            measure(contender)
+        return take_turns({x.name: (lambda x=x: measure(x)) for x in present}, self.rounds, label)
+
     def close(self) -> None:
         """Print the machine, the versions, and how those are installed who did not take part."""
         print(f"\n{machine()}, {self.rounds} rounds\n{told_versions(self.versions)}")

@@ -1,4 +1,8 @@
-"""Many models of one shape: windows per second of all, trained together and one after the other."""
+"""Many models of one shape: windows per second of all, trained together and one after the other.
+
+Members that are trained together are spread over two devices, as which the cores count. One after
+the other, each is trained on one device, and for comparison on two.
+"""
 
 import tempfile
 from collections.abc import Sequence
@@ -8,6 +12,7 @@ from pathlib import Path
 from benchmarks.contenders import Meeting, contenders, parser_of
 from benchmarks.report import Table
 from benchmarks.signals import write_signals
+from benchmarks.turns import THREADS
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -19,9 +24,23 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--steps", type=int, default=32, help="batches in an epoch")
     options = parser.parse_args(arguments)
     (ours,) = contenders(options, ("tsjax",))
-    ways = {"together": True, "in sequence": False}
+    two = {**ours.environment, "XLA_FLAGS": f"--xla_force_host_platform_device_count={THREADS}"}
+    ways = {
+        "together": {"together": True, "devices": THREADS},
+        "in sequence": {"together": False, "devices": 1},
+        f"in sequence on {THREADS}": {"together": False, "devices": THREADS},
+    }
     meeting = Meeting(
-        options, [replace(ours, name=n, options={"together": t}) for n, t in ways.items()]
+        options,
+        [
+            replace(
+                ours,
+                name=name,
+                options=way,
+                environment=two if way["devices"] > 1 else ours.environment,
+            )
+            for name, way in ways.items()
+        ],
     )
     table = Table(f"{options.members} models", "windows/s of all", list(ways))
     names = ("members", "hidden", "batch", "window", "steps")

@@ -11,10 +11,21 @@ import jax
 import numpy as np
 from flax import nnx
 
-import tsjax_core
 from benchmarks.cases import TCN_LEVELS
-from benchmarks.workers.serving import Measure, Missing, peak_memory, rate, serve
-from tsjax_core import GRU, LSTM, RNN, GrainPipeline, Learner, Signals, create_grain_dls, predict
+from benchmarks.workers.serving import Measure, peak_memory, rate, serve
+from tsjax_core import (
+    GRU,
+    LSTM,
+    RNN,
+    GrainPipeline,
+    Learner,
+    NormStats,
+    Signals,
+    Simulator,
+    create_grain_dls,
+    fit_population,
+    predict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,10 +150,8 @@ def simulation(hidden: int, samples: int, seconds: float, **others: Any) -> Meas
 
 
 def streaming_step(hidden: int, seconds: float) -> Measure:
-    if not hasattr(tsjax_core, "Simulator"):
-        raise Missing("this tsjax has no Simulator")
     model = GRU(hidden_size=hidden).build(_signals(), rngs=nnx.Rngs(0))
-    simulator = tsjax_core.Simulator(model)
+    simulator = Simulator(model)
     samples = cycle(np.random.default_rng(0).standard_normal((1000, 1)).astype(np.float32))
 
     def steps() -> int:
@@ -155,18 +164,26 @@ def streaming_step(hidden: int, seconds: float) -> Measure:
 
 
 def population(
-    data: str, batch: int, window: int, hidden: int, steps: int, members: int, *, together: bool
+    data: str,
+    batch: int,
+    window: int,
+    hidden: int,
+    steps: int,
+    members: int,
+    *,
+    together: bool,
+    devices: int,
 ) -> Measure:
     """Windows per second of all members; each takes the same batches."""
-    if together and not hasattr(tsjax_core, "fit_population"):
-        raise Missing("this tsjax has no fit_population")
     pipeline = pipeline_of(data, win_sz=window, bs=batch, n_batches=steps)
-    learners = [learner_of("gru", hidden, pipeline, seed=seed) for seed in range(members)]
+    learners = [
+        learner_of("gru", hidden, pipeline, seed=seed, devices=devices) for seed in range(members)
+    ]
     epochs = 2
 
     def train() -> None:
         if together:
-            tsjax_core.fit_population(learners, epochs, lr=1e-3)
+            fit_population(learners, epochs, lr=1e-3, show_progress=False)
             return
         for learner in learners:
             learner.fit(epochs, lr=1e-3, show_progress=False)
@@ -181,12 +198,21 @@ def population(
 
 
 def _signals() -> Signals:
-    stats = {key: tsjax_core.NormStats([0.0], [1.0]) for key in "uy"}
+    stats = {key: NormStats([0.0], [1.0]) for key in "uy"}
     return Signals(("u",), ("y",), stats)
 
 
-def accuracy(file: str, overrides: list[str], skip: int, budget: float, seed: int) -> Measure:
-    """Train the experiment for `budget` seconds; the schedule ends with them."""
+def startup(cell: str, data: str, batch: int, window: int, hidden: int, steps: int) -> Measure:
+    """Be ready when the first epoch is done."""
+    learner = learner_of(cell, hidden, pipeline_of(data, win_sz=window, bs=batch, n_batches=steps))
+    next(epochs_of(learner))
+    return lambda: None
+
+
+def accuracy(
+    file: str, overrides: list[str], skip: int, budget: float, steps: int | None, seed: int
+) -> Measure:
+    """Train the experiment for `budget` seconds, or so many steps; the schedule ends with them."""
     from tsjax_core.experiment import load_experiment
     from tsjax_core.training.schedules import SCHEDULES
 
@@ -198,20 +224,18 @@ def accuracy(file: str, overrides: list[str], skip: int, budget: float, seed: in
     for result in learner.fit_iter(1000, train.lr):
         taken.append(result.seconds)
         # The first epoch compiles, and is not counted.
-        if len(taken) > 1 and time.perf_counter() - begin > 0.1 * budget:
+        if len(taken) > 1 and (steps or time.perf_counter() - begin > 0.1 * budget):
             break
     learner.restore(before)
-    epochs = max(1, int(budget / (sum(taken[1:]) / len(taken[1:]))))
+    epochs = int(budget / (sum(taken[1:]) / len(taken[1:])))
+    if steps:
+        epochs = round(steps / learner.pipeline.steps_per_epoch)
+    epochs = max(1, epochs)
 
     def measure() -> dict[str, Any]:
-        stopping = tsjax_core.EarlyStopping(
-            epochs, train.min_delta, train.monitor, train.mode, restore_best=train.keep == "best"
-        )
         begin = time.perf_counter()
-        for _ in stopping.follow(
-            learner.fit_iter(epochs, train.lr, SCHEDULES[train.schedule]()), learner
-        ):
-            pass
+        schedule = SCHEDULES[train.schedule]()
+        learner.fit(epochs, train.lr, schedule, keep=train.keep, show_progress=False)
         seconds = time.perf_counter() - begin
         test, names = learner.pipeline.test, learner.pipeline.file_names("test")
         errors = {}
@@ -219,14 +243,15 @@ def accuracy(file: str, overrides: list[str], skip: int, budget: float, seed: in
             record = test[number]
             wrong = learner.predict(record["u"]) - record["y"]
             errors[Path(name).stem] = float(np.sqrt(np.mean(wrong[skip:] ** 2)))
-        steps = epochs * learner.pipeline.steps_per_epoch
-        return {"rmse": errors, "steps": steps, "seconds": seconds}
+        made = epochs * learner.pipeline.steps_per_epoch
+        return {"rmse": errors, "steps": made, "seconds": seconds}
 
     return measure
 
 
 if __name__ == "__main__":
     tasks = (
-        training, memory, scaling, data_path, simulation, streaming_step, population, accuracy
+        training, memory, scaling, data_path, simulation, streaming_step, population, startup,
+        accuracy,
     )  # fmt: skip
     serve({task.__name__: task for task in tasks}, ("tsjax-core", "jax", "flax"))

@@ -229,11 +229,14 @@ def test_progress_tells_the_best_of_each_epoch(two_by_three, capsys):
 
 
 def test_one_program_serves_all_members(two_by_three):
-    """However many members, the step and the simulation of validation are compiled once."""
+    """However many members and fits, the step and the simulation are compiled once."""
     data = pipeline(two_by_three)
     learners = [Learner(GRU(hidden_size=3), data, seed=k) for k in range(4)]
     fit_population(learners, 1, 1e-3, show_progress=False)
+    fit_population(learners, 1, 1e-2, show_progress=False)
     assert len({id(learner.engine) for learner in learners}) == 1
+    assert learners[0].engine.run_members._cache_size() == 1
+    assert learners[0].engine.predict._cache_size() <= 2
     assert len({id(learner.signals_on_device) for learner in learners}) == 1
 
 

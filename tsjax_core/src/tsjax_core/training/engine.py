@@ -26,6 +26,9 @@ from tsjax_core.training.optimizers import RateControlled, skipped_steps
 from tsjax_core.training.transforming import Clock, PlacedTransform
 from tsjax_core.types import AnyArray, Array, Batch, Buffer, HostArray
 
+# One member alone leaves a core waiting between small operations; many do not fit its cache.
+_MEMBERS_AT_ONCE = 4
+
 
 class TrainState(NamedTuple):
     """What a training step changes."""
@@ -120,6 +123,10 @@ class Engine:
             donate_argnames="state",
             out_shardings=placement.replicated,
         )
+        self.run_members = jax.jit(
+            placement.by_members(self.steps_of_members, (False,) * 3 + (True,) * 5),
+            donate_argnums=5,
+        )
         self.copy = jax.jit(_copy)
         self.predict = jax.jit(self._predict)
         self.batch_loss = jax.jit(self._batch_loss)
@@ -180,6 +187,33 @@ class Engine:
         reports = StepReport({t.name: blank for t in self.terms}, blank.astype(bool))
         # As a loop whose end is data, so that a run that is not full needs no program of its own.
         done: tuple[TrainState, StepReport] = lax.fori_loop(0, run.count, step, (state, reports))
+        return done
+
+    def steps_of_members(
+        self,
+        feed: Any,
+        count: Any,
+        signals: Batch | None,
+        own_feed: Any,
+        clock: Clock,
+        state: TrainState,
+        buffers: Any,
+        weights: AnyArray,
+    ) -> tuple[TrainState, StepReport]:
+        """Make the steps of a run of several models, while it is traced.
+
+        All arrays but `feed`, `count` and `signals` have a first axis of members. Members have the
+        same `feed`, or each its `own_feed` where that is None.
+        """
+
+        def of_one(own: tuple[Any, ...]) -> tuple[TrainState, StepReport]:
+            own_feed, clock, state, buffers, weights = own
+            run = Run(feed if own_feed is None else own_feed, clock, count)
+            return self.steps(run, state, buffers, signals, weights, share=lambda batch: batch)
+
+        done: tuple[TrainState, StepReport] = lax.map(
+            of_one, (own_feed, clock, state, buffers, weights), batch_size=_MEMBERS_AT_ONCE
+        )
         return done
 
     def _step(

@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax import lax
 
 from tsjax_core.errors import ConfigError, DivergenceError
-from tsjax_core.training.engine import Places, Run, StepReport, TrainState, split_model
+from tsjax_core.training.engine import Places, StepReport, split_model
 from tsjax_core.training.learner import Learner
 from tsjax_core.training.monitor import BestWeights, Keep, Monitor
 from tsjax_core.training.packing import is_key
@@ -22,11 +21,6 @@ from tsjax_core.training.progress import EpochResult
 from tsjax_core.training.reports import StepRecord, joined
 from tsjax_core.training.runs import clock_of_run
 from tsjax_core.training.schedules import Schedule
-from tsjax_core.types import Array, Batch
-
-_AT_ONCE = 4
-"""Members that a device computes side by side: one alone leaves it waiting between the small
-operations of a step, and many do not fit its cache."""
 
 
 class FitTogether:
@@ -69,11 +63,6 @@ class FitTogether:
         self._same_batches = not self._engine.transform.runs_on_host and all(
             learner.pipeline is first.pipeline and learner.epochs_done == first.epochs_done
             for learner in learners
-        )
-        by_members = self._placement.by_members
-        self._run = jax.jit(
-            by_members(self._steps, (False, False, False, True, True, True, True, True)),
-            donate_argnums=5,
         )
 
     def progress(self) -> float:
@@ -129,7 +118,7 @@ class FitTogether:
         for feed, own_feed, clock, count in self._runs(epoch):
             places = isinstance(feed or own_feed, Places)
             signals = first.signals_on_device if places else None
-            state, report = self._run(
+            state, report = self._engine.run_members(
                 feed, count, signals, own_feed, clock, state, self._buffers, self._weights
             )
             if reports:
@@ -189,31 +178,6 @@ class FitTogether:
         """Return the members' arrays with a first axis of members, spread over the devices."""
         rows = [trees[row] for row in self._rows]
         return self._placement.spread_members(jax.tree.map(_stack, *rows))
-
-    def _steps(
-        self,
-        feed: Any,
-        count: Array,
-        signals: Batch | None,
-        own_feed: Any,
-        clock: Any,
-        state: TrainState,
-        buffers: Any,
-        weights: Array,
-    ) -> tuple[TrainState, StepReport]:
-        def member(own: tuple[Any, ...]) -> tuple[TrainState, StepReport]:
-            own_feed, clock, state, buffers, weights = own
-            run = Run(feed if own_feed is None else own_feed, clock, count)
-            return self._engine.steps(run, state, buffers, signals, weights, share=_alone)
-
-        done: tuple[TrainState, StepReport] = lax.map(
-            member, (own_feed, clock, state, buffers, weights), batch_size=_AT_ONCE
-        )
-        return done
-
-
-def _alone(batch: Batch) -> Batch:
-    return batch
 
 
 def _stack(*leaves: Any) -> Any:

@@ -4,6 +4,7 @@ import pickle
 import warnings
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,6 +29,27 @@ def numbered(array_store, lengths):
         values = f + np.arange(n) / 1000
         files[Path(f"file{f}")] = {"u": values, "y": -values}
     return array_store(files)
+
+
+def test_long_files_are_joined_as_they_are(tmp_path):
+    """Files of several pieces and a part of one, compressed, contiguous, and resampled."""
+    lengths = (140_001, 65_536, 70_000)
+    rng = np.random.default_rng(0)
+    values = [rng.standard_normal(n).astype(np.float32) for n in lengths]
+    paths = [tmp_path / f"{number}.hdf5" for number in range(3)]
+    for path, each in zip(paths, values, strict=True):
+        with h5py.File(path, "w") as file:
+            file.attrs["fs"] = 200.0
+            file.create_dataset("u", data=each)
+            file.create_dataset("y", data=-each, compression="gzip")
+    store = HDF5Store(paths)
+    joined = WindowedSource(store, ["u"], ["y"], win_sz=50).read_resident()
+    np.testing.assert_array_equal(joined["u"][:, 0], np.concatenate(values))
+    np.testing.assert_array_equal(joined["y"][:, 0], -np.concatenate(values))
+    slower = ResampledStore(store, target_fs=100.0)
+    joined = WindowedSource(slower, ["u"], ["y"], win_sz=50).read_resident()
+    whole = np.concatenate([slower.read_signals(path, ["u"]) for path in paths])
+    np.testing.assert_array_equal(joined["u"], whole)
 
 
 @given(

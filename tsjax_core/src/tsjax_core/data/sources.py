@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from tsjax_core.data.checks import common_length, listing
 from tsjax_core.errors import ConfigError, WindowError
 from tsjax_core.protocols import AttributeStore, SignalStore, WindowStore
 from tsjax_core.types import HostArray, Sample
+
+_PIECE = 1 << 16
+"""Samples of a file that are read at once."""
 
 
 class FullSequenceSource:
@@ -214,10 +218,13 @@ class WindowedSource:
             for key in ("u", "y")
             if key in self.names
         }
-        for file, first in enumerate(self._first_sample[:-1]):
-            sample = self.records.read(file)
-            for key, out in joined.items():
-                out[first : first + len(sample[key])] = sample[key]
+        for file, (first, end) in enumerate(pairwise(self._first_sample.tolist())):
+            # Piece by piece, because a long file beside its copy would take twice the memory.
+            for start in range(first, end, _PIECE):
+                stop = min(start + _PIECE, end)
+                sample = self.records.read(file, start - first, stop - first)
+                for key, out in joined.items():
+                    out[start:stop] = sample[key]
         return joined | {key: values.copy() for key, values in self.records.scalars.items()}
 
     def locate(self, indices: HostArray) -> tuple[HostArray, HostArray]:

@@ -69,6 +69,15 @@ def allocator(options: argparse.Namespace) -> Mapping[str, str]:
     return _TUNED if options.allocator == "tuned" else {}
 
 
+def compiled_programs(folder: Path) -> Mapping[str, str]:
+    """Return the variables by which jax keeps all compiled programs in `folder`."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+
 def _peers(given: str | None) -> tuple[Path | None, frozenset[str]]:
     """Return the interpreter of the peers, and which of them it has."""
     given = given or os.environ.get("TSJAX_PEERS")

@@ -1,18 +1,21 @@
 """Many models of one shape: windows per second of all, trained together and one after the other.
 
 Members that are trained together are spread over two devices, as which the cores count. One after
-the other, each is trained on one device, and for comparison on two.
+the other, each is trained on one device, and for comparison on two. Measured twice: with learners
+that are trained on and on, and with new ones each time, which have to be built and whose programs
+come from a cache of compiled ones.
 """
 
+import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.contenders import Meeting, contenders, parser_of
+from benchmarks.contenders import Meeting, compiled_programs, contenders, parser_of
 from benchmarks.report import Table
 from benchmarks.signals import write_signals
-from benchmarks.turns import THREADS
+from benchmarks.turns import THREADS, Contender
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -22,8 +25,16 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--batch", type=int, default=16, help="windows in a batch")
     parser.add_argument("--window", type=int, default=100, help="samples in a window")
     parser.add_argument("--steps", type=int, default=32, help="batches in an epoch")
+    parser.add_argument("--epochs", type=int, default=10, help="of each fit")
     options = parser.parse_args(arguments)
     (ours,) = contenders(options, ("tsjax",))
+    with tempfile.TemporaryDirectory() as folder:
+        data = str(write_signals(Path(folder) / "data", samples=50_000))
+        ours = replace(ours, environment={**ours.environment, **compiled_programs(Path(folder))})
+        _measure(options, ours, data)
+
+
+def _measure(options: argparse.Namespace, ours: Contender, data: str) -> None:
     two = {**ours.environment, "XLA_FLAGS": f"--xla_force_host_platform_device_count={THREADS}"}
     ways = {
         "together": {"together": True, "devices": THREADS},
@@ -43,10 +54,9 @@ def main(arguments: Sequence[str]) -> None:
         ],
     )
     table = Table(f"{options.members} models", "windows/s of all", list(ways))
-    names = ("members", "hidden", "batch", "window", "steps")
+    names = ("members", "hidden", "batch", "window", "steps", "epochs")
     task = {"task": "population"} | {name: getattr(options, name) for name in names}
-    with tempfile.TemporaryDirectory() as folder:
-        data = str(write_signals(Path(folder), samples=50_000))
-        label = f"gru {options.hidden}"
-        table.row(label, meeting.turns(label, {**task, "data": data}))
+    for label, fresh in (("trained on", False), ("new learners", True)):
+        name = f"gru {options.hidden}, {label}"
+        table.row(name, meeting.turns(name, {**task, "data": data, "fresh": fresh}))
     meeting.close()

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.cases import CASES
-from benchmarks.contenders import Meeting, contenders, parser_of
+from benchmarks.contenders import Meeting, compiled_programs, contenders, parser_of
 from benchmarks.report import Table
 from benchmarks.signals import write_signals
 
@@ -26,12 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         ours, *others = contenders(options, ("tsjax", "tsfast"))
-        cache = {
-            "JAX_COMPILATION_CACHE_DIR": str(Path(folder) / "programs"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
-        ours = replace(ours, environment={**ours.environment, **cache})
+        ours = replace(ours, environment={**ours.environment, **compiled_programs(Path(folder))})
         meeting = Meeting(options, [ours, *others])
         table = Table("start to the end of the first epoch", "s", meeting.names, more=False)
         data = str(write_signals(Path(folder) / "data", samples=options.samples))

@@ -171,29 +171,38 @@ def population(
     steps: int,
     members: int,
     *,
+    epochs: int,
     together: bool,
     devices: int,
+    fresh: bool,
 ) -> Measure:
-    """Windows per second of all members; each takes the same batches."""
-    pipeline = pipeline_of(data, win_sz=window, bs=batch, n_batches=steps)
-    learners = [
-        learner_of("gru", hidden, pipeline, seed=seed, devices=devices) for seed in range(members)
-    ]
-    epochs = 2
+    """Windows per second of all members, which take the same batches.
 
-    def train() -> None:
+    They are trained on and on, or, with `fresh`, built anew each time.
+    """
+    pipeline = pipeline_of(data, win_sz=window, bs=batch, n_batches=steps)
+
+    def made() -> list[Learner]:
+        return [
+            learner_of("gru", hidden, pipeline, seed=seed, devices=devices)
+            for seed in range(members)
+        ]
+
+    def train(learners: list[Learner], epochs: int) -> None:
         if together:
             fit_population(learners, epochs, lr=1e-3, show_progress=False)
             return
         for learner in learners:
             learner.fit(epochs, lr=1e-3, show_progress=False)
 
+    learners = made()
+    train(learners, 1)
+
     def measure() -> float:
         begin = time.perf_counter()
-        train()
+        train(made() if fresh else learners, epochs)
         return members * epochs * steps * batch / (time.perf_counter() - begin)
 
-    train()
     return measure
 
 

@@ -34,7 +34,7 @@ TINY = {
     "streaming_step": "--hidden 4",
     "memory": "--samples 3000 --case tiny --steps 2",
     "scaling": "--sizes 3000 --steps 1",
-    "population": "--members 3 --hidden 4 --batch 4 --window 20 --steps 2",
+    "population": "--members 3 --hidden 4 --batch 4 --window 20 --steps 2 --epochs 1",
     "accuracy": "{experiment} --steps 8 --skip 5 --alone",
 }
 

@@ -31,7 +31,7 @@ EXPERIMENT = {
         "valid": "files",
     },
     "model": {"name": "core/gru", "hidden_size": 3},
-    "train": {"epochs": 3, "n_skip": 5, "lr": 0.01},
+    "train": {"epochs": 3, "n_skip": 5, "lr": 0.01, "schedule": "flat_cos"},
 }
 
 
@@ -84,7 +84,7 @@ def test_train_writes_a_whole_run_directory(run):
     assert {"tsjax-core", "jax", "flax", "python"} <= set(versions)
     text = (run / "experiment.toml").read_text()
     assert "num_layers = 1" in text
-    assert 'schedule = "flat_cos"' in text
+    assert 'monitor = "valid_loss"' in text
 
 
 def test_train_says_what_it_kept_and_where(folder, tsjax, monkeypatch):
@@ -129,7 +129,7 @@ def test_the_model_of_the_best_epoch_is_kept(run, folder, tsjax):
     """With a rate that makes the training diverge, the first epochs are the best."""
     status, out, _ = tsjax(
         "train", folder / "small.toml", "--out", folder / "wild",
-        "--set", "train.lr=3.0", "--set", "train.schedule=constant", "--set", "train.epochs=6",
+        "--set", "train.lr=10.0", "--set", "train.schedule=constant", "--set", "train.epochs=6",
     )  # fmt: skip
     assert status == 0
     rows = table(folder / "wild" / "history.csv")

@@ -13,7 +13,9 @@ from tsjax_core.report import score_rows, score_table, write_report
 
 @pytest.fixture(scope="module")
 def learner(two_by_three):
-    data = create_grain_dls(["a", "b"], ["p", "q", "r"], two_by_three, win_sz=40, stp_sz=40, bs=8)
+    data = create_grain_dls(
+        ["a", "b"], ["p", "q", "r"], two_by_three, win_sz=40, stp_sz=40, valid="windows"
+    )
     return GRULearner(data, hidden_size=2, metrics=[rmse], n_skip=3)
 
 

@@ -157,7 +157,8 @@ def new_environment(tmp_path_factory) -> Callable[..., Environment]:
     (bytecode / "env").mkdir()
 
     def new(name: str, *requirements: object) -> Environment:
-        folder = tmp_path_factory.mktemp(name, numbered=False)
+        # A module whose tests a process gets in two parts asks for its environment twice.
+        folder = tmp_path_factory.mktemp(name)
         environment = Environment(folder / "env", bytecode)
         # All environments have the same packages at the same places, so one compiles for all.
         link = bytecode / environment.folder.relative_to("/")

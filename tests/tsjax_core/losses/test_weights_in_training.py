@@ -21,7 +21,7 @@ from tsjax_core import (
 
 @pytest.fixture(scope="module")
 def data(oscillator):
-    return create_grain_dls(["u"], ["y"], oscillator, win_sz=40, stp_sz=40, bs=16)
+    return create_grain_dls(["u"], ["y"], oscillator, win_sz=40, stp_sz=40, valid="windows")
 
 
 def test_weights_stay_in_place_behind_n_skip(data):

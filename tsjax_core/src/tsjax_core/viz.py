@@ -86,7 +86,8 @@ def plot_results(
     figure, axes = _figure(2 * n_y)
     time, label = _time(len(target), dt, start)
     for channel, name in enumerate(names):
-        error = target[:, channel] - pred[:, channel]
+        # In double precision, in which the square of no single number is too large.
+        error = target[:, channel].astype(np.float64) - pred[:, channel]
         above, below = axes[2 * channel, 0], axes[2 * channel + 1, 0]
         measured = ~np.isnan(error)
         # Between two gaps there is no line to see.

@@ -108,24 +108,16 @@ def test_derivatives_of_every_order_and_mode_exist():
         assert np.abs(np.asarray(product)).max() > 0.0
 
 
-@pytest.mark.parametrize(
-    "n_in,n_out,length,convolutions",
-    [
-        (1, 64, 9, 0),
-        (8, 8, 9, 0),
-        (8, 8, 300_000, 1),
-        (8, 64, 9, 1),
-        (32, 8, 9, 1),
-        (64, 64, 9, 1),
-    ],
-)
-def test_the_form_is_chosen_by_the_shapes(n_in, n_out, length, convolutions):
-    """A single channel and narrow layers are products; all others are XLA's convolution."""
-    traced = jax.make_jaxpr(lambda x, k: causal_conv(x, k, None, 2))(
+@pytest.mark.parametrize("n_in,n_out,length", [(1, 64, 9), (8, 8, 300_000), (64, 64, 9)])
+def test_a_processor_gets_products(n_in, n_out, length):
+    """Another device gets XLA's convolution, but for a single channel."""
+    arguments = (
         jax.ShapeDtypeStruct((1, length, n_in), jnp.float32),
         jax.ShapeDtypeStruct((2, n_in, n_out), jnp.float32),
     )
-    assert str(traced).count("conv_general_dilated[") == convolutions
+    traced = jax.make_jaxpr(lambda x, k: causal_conv(x, k, None, 2))(*arguments)
+    other = jax.default_backend() != "cpu" and n_in > 1
+    assert str(traced).count("conv_general_dilated[") == int(other)
 
 
 def test_taps_before_the_first_sample_cost_nothing():

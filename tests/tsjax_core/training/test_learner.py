@@ -279,6 +279,35 @@ def test_fits_reuse_the_compiled_step(data):
     assert learner.engine.predict._cache_size() == 1
 
 
+class Convolution(nnx.Module):
+    """A layer of flax, within a function that is compiled for itself."""
+
+    def __init__(self, rngs):
+        self.conv = nnx.Conv(1, 1, kernel_size=(3,), padding="CAUSAL", rngs=rngs)
+
+    def __call__(self, u):
+        return nnx.jit(lambda conv, u: conv(u))(self.conv, u)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_steps_of_convolutions_are_no_loop(data, resident):
+    """XLA's convolution is slow within a loop: on a processor there is none around its steps."""
+    pipeline = replace(data, resident=resident)
+    learner = Learner(Convolution(nnx.Rngs(0)), pipeline)
+    recurrent = make_learner(pipeline, "core/rnn", hidden_size=2)
+    assert recurrent.engine.steps_in_loops
+    assert learner.engine.steps_in_loops == (jax.default_backend() != "cpu")
+    lengths = {}
+    for name, each in (("convolution", learner), ("recurrent", recurrent)):
+        fit = each.begin_fit(1, 1e-3, None)
+        lengths[name] = [int(run.count) for run in each.runs_of_epoch(fit, 0)]
+        assert sum(lengths[name]) == data.steps_per_epoch
+    assert max(lengths["recurrent"]) > 1
+    if not learner.engine.steps_in_loops:
+        assert set(lengths["convolution"]) == {1}
+    learner.fit(1, 1e-3, show_progress=False)
+
+
 def test_any_optax_transformation_serves_as_optimizer(data):
     """A function of the rate is steered by the fit; a ready transformation has its own rate."""
     steered = make_learner(data, "core/rnn", hidden_size=3, optimizer=optax.sgd)

@@ -1,7 +1,9 @@
 """Causal dilated convolution of sequences (batch, time, channels), from chunk to chunk.
 
-Three forms compute the same. Which one is fastest depends on the channels, as told by
-`python -m benchmarks causal_convolution`; `causal_conv` chooses when it is traced.
+Three forms compute the same, and `causal_conv` chooses when it is traced. On a processor those
+made of products are the fastest in training, whose steps are a loop: of a convolution within a
+loop XLA computes the kernel's gradient in its slowest form, which takes a hundred times as long.
+`python -m benchmarks causal_convolution` compares the forms in single calls.
 """
 
 from __future__ import annotations
@@ -9,15 +11,12 @@ from __future__ import annotations
 from functools import reduce
 from operator import add
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from tsjax_core.errors import ModelError
 from tsjax_core.types import Array
-
-_UNFOLDED_INPUTS = 24
-_UNFOLDED_OUTPUTS = 16
-_UNFOLDED_SIZE = 3 << 20
 
 
 def causal_conv(
@@ -32,11 +31,9 @@ def causal_conv(
     if cache is None:
         # Taps that reach back beyond the first sample meet nothing but zeros.
         kernel = kernel[max(0, kernel.shape[0] - -(-x.shape[1] // dilation)) :]
-    taps, n_in, n_out = kernel.shape
-    narrow = taps * n_in <= _UNFOLDED_INPUTS and n_out <= _UNFOLDED_OUTPUTS
-    if n_in == 1:
+    if kernel.shape[1] == 1:
         y = sum_of_taps(x, kernel, dilation, cache)
-    elif narrow and taps * x.size <= _UNFOLDED_SIZE:
+    elif jax.default_backend() == "cpu":
         y = unfolded(x, kernel, dilation, cache)
     else:
         y = convolved(x, kernel, dilation, cache)
@@ -44,7 +41,7 @@ def causal_conv(
 
 
 def convolved(x: Array, kernel: Array, dilation: int, cache: Array | None) -> Array:
-    """Return the convolution by XLA's own, the fastest where there are many channels."""
+    """Return the convolution by XLA's own, for devices that have units for it."""
     reach = (kernel.shape[0] - 1) * dilation
     return lax.conv_general_dilated(
         x if cache is None else _after(cache, x, reach),

@@ -123,8 +123,8 @@ def check_output(
 ) -> None:
     """Raise ModelError where the output for a batch of windows has another shape than the targets.
 
-    Raise SignatureError for a loss that is not a scalar. `parts` are those of `split_model`;
-    nothing is computed.
+    Raise SignatureError for a loss that is not a scalar. Tell `engine` whether its steps are to be
+    made in loops. `parts` are those of `split_model`; nothing is computed.
     """
     names, target = pipeline.signals.names, pipeline.signals.target
     bs, win_sz = pipeline.windows_per_batch, pipeline.win_sz
@@ -140,10 +140,26 @@ def check_output(
             f"{name_of(owner)} returns shape {got.shape} for a batch of {bs} windows of {win_sz} "
             f"samples; the targets ({', '.join(names[target])}) have {expected}."
         )
-    terms = jax.eval_shape(engine.batch_loss, params, buffers, mutable, batch, weights)
+    traced, terms = jax.make_jaxpr(engine.batch_loss, return_shape=True)(
+        params, buffers, mutable, batch, weights
+    )
+    # Within a loop on a processor, XLA leaves the gradient of a convolution to its slowest form.
+    engine.steps_in_loops = jax.default_backend() != "cpu" or not _has_convolution(traced.jaxpr)
     for name, value in terms.items():
         if jnp.shape(value) != ():
             raise SignatureError(
                 f"loss {name!r} returns shape {jnp.shape(value)}; a loss is one number. Take the "
                 "mean over batch, time and channels."
             )
+
+
+def _has_convolution(jaxpr: Any) -> bool:
+    """Tell whether a program has a convolution, in itself or in one that it calls."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            return True
+        within = jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns"))
+        inner = (getattr(each, "jaxpr", each) for each in within)
+        if any(_has_convolution(each) for each in inner if hasattr(each, "eqns")):
+            return True
+    return False

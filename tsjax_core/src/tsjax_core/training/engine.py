@@ -115,6 +115,8 @@ class Engine:
         )
         self._wants_aux = any("aux" in term.wants for term in self.terms)
         self.transform = PlacedTransform(transform)
+        self.steps_in_loops = True
+        """Whether runs of many steps are faster than single ones."""
 
         self._win_sz = win_sz
         self.gather = jax.jit(partial(_gather, win_sz=win_sz))
@@ -172,14 +174,19 @@ class Engine:
         share: Callable[[Batch], Batch],
     ) -> tuple[TrainState, StepReport]:
         """Do what `run` does, while it is traced; `share` says where the windows of a batch are."""
+        if run.clock.step.shape[0] == 1:
+            (feed, clock) = jax.tree.map(lambda x: x[0], run.feed), run.clock.at(0)
+            state, report = self._fed_step(
+                feed, state, buffers, signals, weights, clock, share=share
+            )
+            return state, jax.tree.map(lambda x: x[None], report)
 
         def step(k: Any, before: tuple[TrainState, StepReport]) -> tuple[TrainState, StepReport]:
             state, reports = before
             feed = jax.tree.map(lambda x: x[k], run.feed)
-            batch: Batch = feed
-            if signals is not None:
-                batch = _gather(signals, feed, win_sz=self._win_sz)
-            state, report = self._step(share(batch), state, buffers, weights, run.clock.at(k))
+            state, report = self._fed_step(
+                feed, state, buffers, signals, weights, run.clock.at(k), share=share
+            )
             reports = jax.tree.map(lambda all_, one: all_.at[k].set(one), reports, report)
             return state, reports
 
@@ -188,6 +195,22 @@ class Engine:
         # As a loop whose end is data, so that a run that is not full needs no program of its own.
         done: tuple[TrainState, StepReport] = lax.fori_loop(0, run.count, step, (state, reports))
         return done
+
+    def _fed_step(
+        self,
+        feed: Any,
+        state: TrainState,
+        buffers: Any,
+        signals: Batch | None,
+        weights: AnyArray,
+        clock: Clock,
+        *,
+        share: Callable[[Batch], Batch],
+    ) -> tuple[TrainState, StepReport]:
+        batch: Batch = feed
+        if signals is not None:
+            batch = _gather(signals, feed, win_sz=self._win_sz)
+        return self._step(share(batch), state, buffers, weights, clock)
 
     def steps_of_members(
         self,
@@ -211,8 +234,11 @@ class Engine:
             run = Run(feed if own_feed is None else own_feed, clock, count)
             return self.steps(run, state, buffers, signals, weights, share=lambda batch: batch)
 
-        done: tuple[TrainState, StepReport] = lax.map(
-            of_one, (own_feed, clock, state, buffers, weights), batch_size=_MEMBERS_AT_ONCE
+        members = own_feed, clock, state, buffers, weights
+        done: tuple[TrainState, StepReport] = (
+            lax.map(of_one, members, batch_size=_MEMBERS_AT_ONCE)
+            if self.steps_in_loops
+            else jax.vmap(of_one)(members)
         )
         return done
 

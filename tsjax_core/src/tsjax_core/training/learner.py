@@ -482,7 +482,7 @@ class Learner:
         pipeline, clock = self.pipeline, self.clock_of(fit, epoch)
         self.load_signals()
         if pipeline.resident and not self.engine.transform.runs_on_host:
-            return runs_of_places(pipeline, self.epochs_done, clock)
+            return runs_of_places(pipeline, self.engine, self.epochs_done, clock)
         return runs_of_batches(
             pipeline, self.engine, self.signals_on_device, self.epochs_done, clock
         )

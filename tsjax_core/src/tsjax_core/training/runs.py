@@ -25,14 +25,16 @@ _BYTES: Final = 1 << 26
 """Most memory that the batches of a run may take."""
 
 
-def runs_of_places(pipeline: GrainPipeline, epoch: int, clock: Clock) -> Iterator[Run]:
+def runs_of_places(
+    pipeline: GrainPipeline, engine: Engine, epoch: int, clock: Clock
+) -> Iterator[Run]:
     """Yield the runs of an epoch whose windows are cut on the device.
 
     Of `clock`, step, progress and lr are (steps in the epoch,).
     """
     source = pipeline.train
     assert isinstance(source, ResidentSource)
-    capacity = min(CAPACITY, pipeline.steps_per_epoch)
+    capacity = min(CAPACITY, pipeline.steps_per_epoch) if engine.steps_in_loops else 1
     first = 0
     for block in pipeline.index_blocks(epoch, capacity):
         yield _run(Places(*source.locate(block)), clock, first, len(block), capacity)
@@ -47,7 +49,7 @@ def runs_of_batches(
     `signals` on the device serve to cut the windows where they are given.
     """
     batches = _batches(pipeline, engine, signals, epoch)
-    if engine.transform.runs_on_host:
+    if engine.transform.runs_on_host or not engine.steps_in_loops:
         # Transforms that change shapes give each step its own.
         for number, batch in enumerate(batches):
             at = clock.at(number)

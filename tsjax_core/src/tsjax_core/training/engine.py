@@ -174,19 +174,22 @@ class Engine:
         share: Callable[[Batch], Batch],
     ) -> tuple[TrainState, StepReport]:
         """Do what `run` does, while it is traced; `share` says where the windows of a batch are."""
+
+        def made(state: TrainState, feed: Any, clock: Clock) -> tuple[TrainState, StepReport]:
+            batch: Batch = feed
+            if signals is not None:
+                batch = _gather(signals, feed, win_sz=self._win_sz)
+            return self._step(share(batch), state, buffers, weights, clock)
+
         if run.clock.step.shape[0] == 1:
-            (feed, clock) = jax.tree.map(lambda x: x[0], run.feed), run.clock.at(0)
-            state, report = self._fed_step(
-                feed, state, buffers, signals, weights, clock, share=share
-            )
+            feed = jax.tree.map(lambda x: x[0], run.feed)
+            state, report = made(state, feed, run.clock.at(0))
             return state, jax.tree.map(lambda x: x[None], report)
 
         def step(k: Any, before: tuple[TrainState, StepReport]) -> tuple[TrainState, StepReport]:
             state, reports = before
             feed = jax.tree.map(lambda x: x[k], run.feed)
-            state, report = self._fed_step(
-                feed, state, buffers, signals, weights, run.clock.at(k), share=share
-            )
+            state, report = made(state, feed, run.clock.at(k))
             reports = jax.tree.map(lambda all_, one: all_.at[k].set(one), reports, report)
             return state, reports
 
@@ -195,22 +198,6 @@ class Engine:
         # As a loop whose end is data, so that a run that is not full needs no program of its own.
         done: tuple[TrainState, StepReport] = lax.fori_loop(0, run.count, step, (state, reports))
         return done
-
-    def _fed_step(
-        self,
-        feed: Any,
-        state: TrainState,
-        buffers: Any,
-        signals: Batch | None,
-        weights: AnyArray,
-        clock: Clock,
-        *,
-        share: Callable[[Batch], Batch],
-    ) -> tuple[TrainState, StepReport]:
-        batch: Batch = feed
-        if signals is not None:
-            batch = _gather(signals, feed, win_sz=self._win_sz)
-        return self._step(share(batch), state, buffers, weights, clock)
 
     def steps_of_members(
         self,

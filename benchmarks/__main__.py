@@ -1,9 +1,13 @@
 """Run a benchmark: `python -m benchmarks NAME [options]`."""
 
+import argparse
 import importlib
 import os
 import sys
+from collections.abc import Sequence
+from typing import Any
 
+from benchmarks.contenders import parser_of
 from benchmarks.turns import THREADS, BenchmarkError
 
 COMMANDS = {
@@ -21,8 +25,9 @@ COMMANDS = {
 }
 
 
-def main() -> int:
-    name, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
+def main(line: Sequence[str]) -> int:
+    """Run the command that a line names first, and return the exit status."""
+    name, *arguments = line or [""]
     if name not in COMMANDS and name != "all":
         listed = "\n".join(f"  {each:20} {what}" for each, what in COMMANDS.items())
         told = f"there is no benchmark {name!r}" if name else "name a benchmark"
@@ -33,18 +38,35 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    if hasattr(os, "sched_setaffinity"):
-        # Inherited by all processes that are started: the same cores for everybody.
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
-    names = [name] if name != "all" else [each for each in COMMANDS if each != "accuracy"]
     try:
-        for each in names:
-            importlib.import_module(f"benchmarks.{each}").main(arguments)
+        if name == "all":
+            work = options_of_all(arguments)
+        else:
+            work = {name: _module(name).parser().parse_args(arguments)}
+        if hasattr(os, "sched_setaffinity"):
+            # Inherited by all processes that are started: the same cores for everybody.
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+        for each, options in work.items():
+            _module(each).main(options)
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
+def options_of_all(arguments: Sequence[str]) -> dict[str, argparse.Namespace]:
+    """Return the options of every command that needs no experiment; each has those it knows."""
+    parser_of("all", "All benchmarks but accuracy, one after the other.").parse_args(arguments)
+    return {
+        name: _module(name).parser().parse_known_args(arguments)[0]
+        for name in COMMANDS
+        if name != "accuracy"
+    }
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"benchmarks.{name}")
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

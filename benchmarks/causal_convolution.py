@@ -3,17 +3,13 @@
 Prints how many times faster than flax each form is: the median over rounds in which all forms
 take turns, so that what else the machine does meets all of them. `chosen` is what the rule of
 `causal_conv` gives, and `*` marks the form that it takes.
-
-    python -m benchmarks causal_convolution            # a few shapes, a minute
-    python -m benchmarks causal_convolution --all      # the grid that the rule was set by
-    python -m benchmarks causal_convolution --step     # a training step of a whole TCN
 """
 
 import argparse
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,6 +19,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from benchmarks.contenders import count
 from benchmarks.flax_models import FlaxTCN
 from tsjax_core import NormStats, Signals
 from tsjax_tcn import TCN
@@ -147,16 +144,35 @@ def training_step(levels: int = 7, width: int = 64, batch: int = 64, length: int
         )
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks causal_convolution")
-    parser.add_argument("--all", action="store_true", help="all shapes")
-    parser.add_argument("--step", action="store_true", help="a training step of a whole network")
-    options = parser.parse_args(arguments)
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
+        prog="python -m benchmarks causal_convolution",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument("--rounds", type=count, default=7, help="turns of each form")
+    what = command.add_mutually_exclusive_group()
+    what.add_argument("--all", action="store_true", help="the grid that the rule was set by")
+    what.add_argument("--step", action="store_true", help="a training step of a whole TCN")
+    what.add_argument(
+        "--shape",
+        nargs=5,
+        type=count,
+        metavar=("INPUTS", "CHANNELS", "TAPS", "WINDOW", "BATCH"),
+        help="one shape instead of a few",
+    )
+    return command
+
+
+def main(options: argparse.Namespace) -> None:
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {len(jax.devices())} device(s)")
     if options.step:
         training_step()
         return
-    if options.all:
+    if options.shape:
+        shapes = [tuple(options.shape)]
+    elif options.all:
         grid = list(
             itertools.product((8, 16, 32, 64, 128), (2, 3, 5), (100, 200, 1000, 4000), (16, 64))
         )
@@ -174,5 +190,6 @@ def main(arguments: Sequence[str]) -> None:
         + "  ".join(f"{n:>9s}" for n in list(FORMS)[1:])
     )
     for n_in, width, taps, length, batch in shapes:
-        rounds = 7 if n_in * width * taps * length * batch < 1e9 else 3
+        large = n_in * width * taps * length * batch >= 1e9
+        rounds = min(3, options.rounds) if large else options.rounds
         print(layers(n_in, width, taps, length, batch, rounds), flush=True)

@@ -2,8 +2,6 @@
 
 Learners train in turn in one process, without checkpoints and with them; printed
 are the median epochs of each and their difference as a share of the epoch without.
-
-    python -m benchmarks checkpoints
 """
 
 from __future__ import annotations
@@ -11,36 +9,58 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+from benchmarks.contenders import count
 from tsjax_core import Checkpoints, GrainPipeline, Learner, create_grain_dls, make_learner
 from tsjax_core.data.simulated import write_duffing
 
 SIZES = ((16, 2_000), (64, 8_000), (64, 40_000))
 """Hidden units of a GRU, and samples of training data."""
 
+LEARNERS = 3
+"""Learners of each kind, and so runs of epochs without and with checkpoints."""
+
+_SETTLING = 2
+"""Epochs of each learner that compile and are not counted."""
+
 
 def seconds_of_epochs(learner: Learner, folder: Path | None, rounds: int) -> list[float]:
     """Return the time from one result to the next, as the loop sees it."""
-    results = learner.fit_iter(rounds, lr=1e-3)
+    results = learner.fit_iter(rounds + _SETTLING, lr=1e-3)
     if folder is not None:
         results = Checkpoints(folder).follow(results, learner)
     moments = [time.perf_counter()]
     moments += [time.perf_counter() for _ in results]
-    return [after - before for before, after in pairwise(moments)][2:]
+    return [after - before for before, after in pairwise(moments)][_SETTLING:]
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks checkpoints")
-    parser.add_argument("--rounds", type=int, default=40, help="epochs of each learner")
-    options = parser.parse_args(arguments)
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
+        prog="python -m benchmarks checkpoints",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_argument("--rounds", type=count, default=40, help="epochs of each learner")
+    command.add_argument(
+        "--size",
+        nargs=2,
+        type=count,
+        metavar=("HIDDEN", "SAMPLES"),
+        help="units of a GRU and samples of training data, instead of three such sizes",
+    )
+    return command
+
+
+def main(options: argparse.Namespace) -> None:
     print(
         f"{'hidden':>6} {'samples':>8} {'plain ms':>9} {'saved ms':>9} {'share':>7} {'resume':>8}"
     )
-    for hidden_size, n in SIZES:
+    for hidden_size, n in [options.size] if options.size else SIZES:
         with tempfile.TemporaryDirectory() as folder:
             path = write_duffing(Path(folder) / "data", n_train=1, n=n)
             data = create_grain_dls(["u"], ["y"], path, win_sz=200, stp_sz=20, bs=64)
@@ -53,7 +73,7 @@ def main(arguments: Sequence[str]) -> None:
 
             new = learners()
             plain, saved = [], []
-            for pair in range(3):
+            for pair in range(LEARNERS):
                 plain += seconds_of_epochs(next(new), None, options.rounds)
                 saved += seconds_of_epochs(
                     next(new), Path(folder) / f"checkpoints-{pair}", options.rounds

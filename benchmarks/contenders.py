@@ -5,7 +5,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,27 @@ _TUNED = {
 }
 
 
+def count(text: str) -> int:
+    """Return the whole number in an argument, such as 64 or 1e6, at least 1."""
+    if (value := float(text)) < 1 or value % 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number of at least 1")
+    return int(value)
+
+
 def parser_of(
-    name: str, doc: str | None, *, rounds: int = 5, seconds: float | None = 1.0
+    name: str, doc: str | None, *, rounds: int | None = 5, seconds: float | None = 1.0
 ) -> argparse.ArgumentParser:
-    """Return a parser with the options that all commands share."""
+    """Return a parser with the options that commands share; None leaves an option out."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks {name}",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        # `all` hands its options on: an abbreviation would not mean the same to every command.
+        allow_abbrev=False,
     )
     parser.add_argument("--peers", help="environment of the peers; TSJAX_PEERS if not given")
-    parser.add_argument("--rounds", type=int, default=rounds, help="turns of each contender")
+    if rounds is not None:
+        parser.add_argument("--rounds", type=count, default=rounds, help="turns of each contender")
     if seconds is not None:
         parser.add_argument("--seconds", type=float, default=seconds, help="of each turn")
     parser.add_argument(
@@ -93,7 +104,12 @@ def _peers(given: str | None) -> tuple[Path | None, frozenset[str]]:
         "import importlib.util as u, json;"
         "print(json.dumps([n for n in ('torch', 'tsfast') if u.find_spec(n)]))"
     )
-    told = subprocess.run([python, "-c", question], capture_output=True, text=True, check=True)
+    try:
+        told = subprocess.run([python, "-c", question], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise BenchmarkError(
+            f"{python} does not run ({error}). Make it anew:\n{INSTALL}"
+        ) from error
     return python, frozenset(json.loads(told.stdout))
 
 
@@ -102,6 +118,7 @@ class Meeting:
 
     def __init__(self, options: argparse.Namespace, contenders: Sequence[Contender]) -> None:
         self.rounds: int = options.rounds
+        self.allocator: str = options.allocator
         self.contenders = list(contenders)
         self.versions: dict[str, dict[str, str]] = {}
         self.reasons: dict[str, str] = {}
@@ -120,52 +137,42 @@ class Meeting:
             self._note(ready)
             return take_turns({n: w.measure for n, w in ready.items()}, self.rounds, label)
 
-    def fresh(self, label: str, task: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """Return the figures of all rounds of one task, in a new process each time."""
-        present = [each for each in self.contenders if each.python is not None]
-
-        def measure(contender: Contender) -> Any:
-            with workers([contender], task) as (ready, _):
-                self._note(ready)
-                return ready[contender.name].measure()
-
-        calls = {each.name: (lambda each=each: measure(each)) for each in present}
-        return take_turns(calls, self.rounds, label)
-
-    def each(
-        self, label: str, tasks: Mapping[str, Mapping[str, Any]], more: Mapping[str, Any]
+    def fresh(
+        self, label: str, task: Mapping[str, Any], rounds: int | None = None
     ) -> dict[str, list[Any]]:
-        """Return a figure of each contender at its own of `tasks`, in a new process each."""
-        present = [each for each in self.contenders if each.python is not None]
-
-        def measure(contender: Contender) -> Any:
-            with workers([contender], {**tasks[contender.name], **more}) as (ready, _):
-                self._note(ready)
-                return ready[contender.name].measure()
-
-        return take_turns({x.name: (lambda x=x: measure(x)) for x in present}, 1, label)
+        """Return the figures of all rounds of one task, in a new process each time."""
+        return self._one_by_one(label, task, Worker.measure, rounds or self.rounds)
 
     def starts(self, label: str, task: Mapping[str, Any]) -> dict[str, list[Any]]:
         """Return the seconds until a new process is ready, of all rounds but a first one."""
-        present = [each for each in self.contenders if each.python is not None]
 
-        def measure(contender: Contender) -> float:
-            with workers([contender], task) as (ready, _):
-                self._note(ready)
-                return ready[contender.name].seconds_to_ready
+        def seconds(worker: Worker) -> float:
+            return worker.seconds_to_ready
 
-        for contender in present:
-            tell(f"{label}: {contender.name} starts for the first time")
-            measure(contender)
-        return take_turns({x.name: (lambda x=x: measure(x)) for x in present}, self.rounds, label)
+        self._one_by_one(f"{label}: uncounted", task, seconds, 1)
+        return self._one_by_one(label, task, seconds, self.rounds)
 
     def close(self) -> None:
         """Print the machine, the versions, and how those are installed who did not take part."""
-        print(f"\n{machine()}, {self.rounds} rounds\n{told_versions(self.versions)}")
+        print(f"\n{machine()}\n{told_versions(self.versions)}")
+        print(f"rounds: {self.rounds}, allocator: {self.allocator}")
         for name, reason in self.reasons.items():
             print(f"{name}: left out, {reason}")
         if self.lacking:
             print(f"not installed: {', '.join(self.lacking)}. Install with\n{INSTALL}")
+
+    def _one_by_one(
+        self, label: str, task: Mapping[str, Any], figure: Callable[[Worker], Any], rounds: int
+    ) -> dict[str, list[Any]]:
+        def measure(contender: Contender) -> Any:
+            with workers([contender], task) as (ready, missing):
+                self.reasons |= missing
+                self._note(ready)
+                return figure(ready[contender.name]) if ready else None
+
+        present = [each for each in self.contenders if each.python is not None]
+        figures = take_turns({x.name: partial(measure, x) for x in present}, rounds, label)
+        return {name: each for name, each in figures.items() if name not in self.reasons}
 
     def _note(self, ready: Mapping[str, Worker]) -> None:
         self.versions |= {name: worker.versions for name, worker in ready.items()}

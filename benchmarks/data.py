@@ -4,20 +4,23 @@ In memory: tsjax cuts windows of signals that are on the device; TSFast has its 
 every batch is read from the file, which is contiguous or compressed with gzip.
 """
 
+import argparse
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.contenders import Meeting, contenders, parser_of
+from benchmarks.contenders import Meeting, contenders, count, parser_of
 from benchmarks.report import Table
 from benchmarks.signals import write_signals
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = parser_of("data", __doc__)
-    parser.add_argument("--samples", type=int, default=100_000, help="of training data")
-    parser.add_argument("--steps", type=int, default=32, help="batches in an epoch")
-    options = parser.parse_args(arguments)
+def parser() -> argparse.ArgumentParser:
+    command = parser_of("data", __doc__)
+    command.add_argument("--samples", type=count, default=100_000, help="of training data")
+    command.add_argument("--steps", type=count, default=32, help="batches in an epoch")
+    return command
+
+
+def main(options: argparse.Namespace) -> None:
     meeting = Meeting(options, contenders(options, ("tsjax", "tsfast")))
     table = Table("data path", "batches/s", meeting.names)
     sizes = {"batch": 64, "window": 200, "steps": options.steps, "seconds": options.seconds}

@@ -1,25 +1,28 @@
 """Most resident memory of a training run of a GRU in the base case, in MB.
 
-Each round is a new process: it imports, reads the data, and trains for a second.
+Each round is a new process: it imports, reads the data, and trains for --seconds.
 """
 
+import argparse
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.cases import CASES
-from benchmarks.contenders import Meeting, contenders, parser_of
+from benchmarks.contenders import Meeting, contenders, count, parser_of
 from benchmarks.report import Table
 from benchmarks.signals import write_signals
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = parser_of("memory", __doc__)
-    parser.add_argument("--samples", type=int, default=100_000, help="of training data")
-    parser.add_argument("--case", choices=CASES, default="base")
-    parser.add_argument("--steps", type=int, help="batches in an epoch, instead of the case's")
-    options = parser.parse_args(arguments)
+def parser() -> argparse.ArgumentParser:
+    command = parser_of("memory", __doc__)
+    command.add_argument("--samples", type=count, default=100_000, help="of training data")
+    command.add_argument("--case", choices=CASES, default="base")
+    command.add_argument("--steps", type=count, help="batches in an epoch, instead of the case's")
+    return command
+
+
+def main(options: argparse.Namespace) -> None:
     meeting = Meeting(options, contenders(options, ("tsjax", "tsfast")))
     table = Table("peak memory", "MB", meeting.names, more=False)
     case = CASES[options.case]

@@ -8,25 +8,27 @@ come from a cache of compiled ones.
 
 import argparse
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.contenders import Meeting, compiled_programs, contenders, parser_of
+from benchmarks.contenders import Meeting, compiled_programs, contenders, count, parser_of
 from benchmarks.report import Table
 from benchmarks.signals import write_signals
 from benchmarks.turns import THREADS, Contender
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = parser_of("population", __doc__, seconds=None)
-    parser.add_argument("--members", type=int, default=16, help="models")
-    parser.add_argument("--hidden", type=int, default=32, help="units of each")
-    parser.add_argument("--batch", type=int, default=16, help="windows in a batch")
-    parser.add_argument("--window", type=int, default=100, help="samples in a window")
-    parser.add_argument("--steps", type=int, default=32, help="batches in an epoch")
-    parser.add_argument("--epochs", type=int, default=10, help="of each fit")
-    options = parser.parse_args(arguments)
+def parser() -> argparse.ArgumentParser:
+    command = parser_of("population", __doc__, seconds=None)
+    command.add_argument("--members", type=count, default=16, help="models")
+    command.add_argument("--hidden", type=count, default=32, help="units of each")
+    command.add_argument("--batch", type=count, default=16, help="windows in a batch")
+    command.add_argument("--window", type=count, default=100, help="samples in a window")
+    command.add_argument("--steps", type=count, default=32, help="batches in an epoch")
+    command.add_argument("--epochs", type=count, default=10, help="of each fit")
+    return command
+
+
+def main(options: argparse.Namespace) -> None:
     (ours,) = contenders(options, ("tsjax",))
     with tempfile.TemporaryDirectory() as folder:
         data = str(write_signals(Path(folder) / "data", samples=50_000))

@@ -1,30 +1,36 @@
 """tsjax over the size of its data: a GRU in the base case, signals in memory and from disk.
 
-Printed are windows per second, the most resident memory, and the seconds until the first epoch
-can begin: imports, the check of all samples, and compilation. The largest size that issues ask
-for, 100 000 000 samples, takes 0.8 GB of disk: give --folder where it fits.
+Printed are windows per second and the most resident memory. 100 000 000 samples take 0.8 GB of
+disk: give --folder where they fit.
 """
 
+import argparse
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.cases import CASES
-from benchmarks.contenders import Meeting, contenders, parser_of
+from benchmarks.contenders import Meeting, contenders, count, parser_of
 from benchmarks.report import Table
 from benchmarks.signals import write_signals
 from benchmarks.turns import tell
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = parser_of("scaling", __doc__)
-    parser.add_argument(
-        "--sizes", nargs="+", type=lambda text: int(float(text)), default=[100_000, 1_000_000]
+def parser() -> argparse.ArgumentParser:
+    command = parser_of("scaling", __doc__)
+    command.add_argument(
+        "--sizes",
+        nargs="+",
+        type=count,
+        default=[100_000, 1_000_000],
+        help="samples of training data, such as 1e5 1e8",
     )
-    parser.add_argument("--folder", type=Path, help="where the data are written")
-    parser.add_argument("--steps", type=int, help="batches in an epoch, instead of the case's")
-    options = parser.parse_args(arguments)
+    command.add_argument("--folder", type=Path, help="where the data are written")
+    command.add_argument("--steps", type=count, help="batches in an epoch, instead of the case's")
+    return command
+
+
+def main(options: argparse.Namespace) -> None:
     (ours,) = contenders(options, ("tsjax",))
     kinds = {"streamed": False, "in memory": True}
     meeting = Meeting(

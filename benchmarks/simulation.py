@@ -4,20 +4,23 @@ tsjax by `predict`, TSFast by its `InferenceWrapper`, both NumPy in and NumPy ou
 `nn.GRU` and `nn.Linear` without gradients.
 """
 
+import argparse
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.contenders import Meeting, contenders, parser_of
+from benchmarks.contenders import Meeting, contenders, count, parser_of
 from benchmarks.report import Table
 from benchmarks.signals import write_signals
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = parser_of("simulation", __doc__)
-    parser.add_argument("--samples", type=int, default=100_000, help="of the record")
-    parser.add_argument("--hidden", type=int, default=64, help="units")
-    options = parser.parse_args(arguments)
+def parser() -> argparse.ArgumentParser:
+    command = parser_of("simulation", __doc__)
+    command.add_argument("--samples", type=count, default=100_000, help="of the record")
+    command.add_argument("--hidden", type=count, default=64, help="units")
+    return command
+
+
+def main(options: argparse.Namespace) -> None:
     meeting = Meeting(options, contenders(options, ("tsjax", "tsfast", "torch")))
     table = Table("simulation", "samples/s", meeting.names)
     with tempfile.TemporaryDirectory() as folder:

@@ -4,16 +4,19 @@ tsjax by `Simulator.step`, from a NumPy array to a NumPy array; torch by `nn.GRU
 `nn.Linear` without gradients, from a tensor to a tensor.
 """
 
-from collections.abc import Sequence
+import argparse
 
-from benchmarks.contenders import Meeting, contenders, parser_of
+from benchmarks.contenders import Meeting, contenders, count, parser_of
 from benchmarks.report import Table
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = parser_of("streaming_step", __doc__)
-    parser.add_argument("--hidden", type=int, default=64, help="units")
-    options = parser.parse_args(arguments)
+def parser() -> argparse.ArgumentParser:
+    command = parser_of("streaming_step", __doc__)
+    command.add_argument("--hidden", type=count, default=64, help="units")
+    return command
+
+
+def main(options: argparse.Namespace) -> None:
     meeting = Meeting(options, contenders(options, ("tsjax", "torch")))
     table = Table("streaming step", "us", meeting.names, more=False)
     task = {"task": "streaming_step", "hidden": options.hidden, "seconds": options.seconds}

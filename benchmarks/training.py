@@ -5,25 +5,28 @@ hand-written loop over batches that are made before. Without --cells and --cases
 the case base, and the GRU in all cases.
 """
 
+import argparse
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.cases import CASES, CELLS
-from benchmarks.contenders import Meeting, contenders, parser_of
+from benchmarks.contenders import Meeting, contenders, count, parser_of
 from benchmarks.report import Table
 from benchmarks.signals import write_signals
 
 
-def main(arguments: Sequence[str]) -> None:
-    parser = parser_of("training", __doc__)
-    parser.add_argument("--cells", nargs="+", choices=CELLS)
-    parser.add_argument("--cases", nargs="+", choices=CASES)
-    parser.add_argument("--samples", type=int, default=100_000, help="of training data")
-    parser.add_argument("--steps", type=int, help="batches in an epoch, instead of the case's")
-    parser.add_argument("--devices", type=int, default=1, help="of tsjax, as which cores count")
-    options = parser.parse_args(arguments)
+def parser() -> argparse.ArgumentParser:
+    command = parser_of("training", __doc__)
+    command.add_argument("--cells", nargs="+", choices=CELLS)
+    command.add_argument("--cases", nargs="+", choices=CASES)
+    command.add_argument("--samples", type=count, default=100_000, help="of training data")
+    command.add_argument("--steps", type=count, help="batches in an epoch, instead of the case's")
+    command.add_argument("--devices", type=count, default=1, help="of tsjax, as which cores count")
+    return command
+
+
+def main(options: argparse.Namespace) -> None:
     if options.cells or options.cases:
         work = [(cell, c) for c in options.cases or ["base"] for cell in options.cells or CELLS]
     else:

@@ -144,7 +144,7 @@ def take_turns(
     """
     figures: dict[str, list[Any]] = {name: [] for name in measurements}
     for number in range(rounds):
-        tell(f"{label}: round {number + 1} of {rounds}")
+        tell(f"{label}: round {number + 1} of {rounds}" if rounds > 1 else label)
         for name in list(measurements)[:: -1 if number % 2 else 1]:
             figures[name].append(measurements[name]())
     return figures

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections import deque
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 from benchmarks.cases import TCN_LEVELS
-from benchmarks.workers.serving import Measure, peak_memory, rate, serve
+from benchmarks.workers.serving import Measure, Missing, peak_memory, rate, serve
 from tsjax_core import (
     GRU,
     LSTM,
@@ -214,7 +216,7 @@ def _signals() -> Signals:
 def startup(cell: str, data: str, batch: int, window: int, hidden: int, steps: int) -> Measure:
     """Be ready when the first epoch is done."""
     learner = learner_of(cell, hidden, pipeline_of(data, win_sz=window, bs=batch, n_batches=steps))
-    next(epochs_of(learner))
+    learner.fit(1, lr=1e-3, show_progress=False)
     return lambda: None
 
 
@@ -222,12 +224,17 @@ def accuracy(
     file: str, overrides: list[str], skip: int, budget: float, steps: int | None, seed: int
 ) -> Measure:
     """Train the experiment for `budget` seconds, or so many steps; the schedule ends with them."""
+    from tsjax_core.errors import DivergenceError
     from tsjax_core.experiment import load_experiment
     from tsjax_core.training.schedules import SCHEDULES
+    from tsjax_core.training.stopping import EarlyStopping
 
     experiment = load_experiment(file, [*overrides, f"train.seed={seed}"])
     train = experiment.train
     learner = experiment.build()
+    if learner.signals.target != "y":
+        raise Missing("its outputs are scalars, and there is nothing to simulate")
+    in_epoch = learner.pipeline.steps_per_epoch
     before = learner.snapshot()
     begin, taken = time.perf_counter(), []
     for result in learner.fit_iter(1000, train.lr):
@@ -236,26 +243,34 @@ def accuracy(
         if len(taken) > 1 and (steps or time.perf_counter() - begin > 0.1 * budget):
             break
     learner.restore(before)
-    epochs = int(budget / (sum(taken[1:]) / len(taken[1:])))
-    if steps:
-        epochs = round(steps / learner.pipeline.steps_per_epoch)
-    epochs = max(1, epochs)
+    seconds_each = sum(taken[1:]) / len(taken[1:])
+    epochs = max(1, round(steps / in_epoch) if steps else int(budget / seconds_each))
 
     def measure() -> dict[str, Any]:
-        begin = time.perf_counter()
-        schedule = SCHEDULES[train.schedule]()
-        learner.fit(epochs, train.lr, schedule, keep=train.keep, show_progress=False)
-        seconds = time.perf_counter() - begin
-        test, names = learner.pipeline.test, learner.pipeline.file_names("test")
-        errors = {}
-        for number, name in enumerate(names):
-            record = test[number]
-            wrong = learner.predict(record["u"]) - record["y"]
-            errors[Path(name).stem] = float(np.sqrt(np.mean(wrong[skip:] ** 2)))
-        made = epochs * learner.pipeline.steps_per_epoch
-        return {"rmse": errors, "steps": made, "seconds": seconds}
+        begin, made = time.perf_counter(), learner.steps
+        best = EarlyStopping(
+            epochs, 0.0, train.monitor, train.mode, restore_best=train.keep == "best"
+        )
+        results = learner.fit_iter(epochs, train.lr, SCHEDULES[train.schedule]())
+        try:
+            deque(best.follow(results, learner), maxlen=0)
+        except DivergenceError as error:
+            # What was reached before is what the user has.
+            print(f"seed {seed}: {error}", file=sys.stderr)
+        seconds, made = time.perf_counter() - begin, learner.steps - made
+        return {"rmse": _errors(learner, skip), "steps": made, "seconds": seconds}
 
     return measure
+
+
+def _errors(learner: Learner, skip: int) -> dict[str, float]:
+    """Return the RMSE over all outputs of each test file without its first samples."""
+    test, errors = learner.pipeline.test, {}
+    for number, name in enumerate(learner.pipeline.file_names("test")):
+        record = test[number]
+        wrong = learner.predict(*(record[key] for key in learner.reads)) - record["y"]
+        errors[Path(name).stem] = float(np.sqrt(np.mean(wrong[skip:] ** 2)))
+    return errors
 
 
 if __name__ == "__main__":

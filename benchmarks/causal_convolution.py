@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from flax import nnx
 
 from benchmarks.contenders import count
 from benchmarks.flax_models import FlaxTCN
+from benchmarks.report import machine, told_versions
 from tsjax_core import NormStats, Signals
 from tsjax_tcn import TCN
 from tsjax_tcn.convolution import causal_conv, convolved, sum_of_taps, unfolded
@@ -166,7 +168,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(options: argparse.Namespace) -> None:
-    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {len(jax.devices())} device(s)")
+    devices = f"{len(jax.devices())} device(s): {jax.devices()[0].device_kind}"
+    told = told_versions({"tsjax": {n: version(n) for n in ("tsjax-tcn", "jax", "flax")}})
+    print(f"{machine()}, {devices}\n{told}\nrounds: {options.rounds}\n")
     if options.step:
         training_step()
         return

@@ -10,11 +10,13 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 from benchmarks.contenders import count
+from benchmarks.report import machine, told_versions
 from tsjax_core import Checkpoints, GrainPipeline, Learner, create_grain_dls, make_learner
 from tsjax_core.data.simulated import write_duffing
 
@@ -87,3 +89,6 @@ def main(options: argparse.Namespace) -> None:
             f"{hidden_size:6} {n:8} {1e3 * without:9.1f} {1e3 * with_:9.1f} "
             f"{with_ / without - 1:7.1%} {1e3 * resumed:5.0f} ms"
         )
+    libraries = ("tsjax-core", "jax", "flax", "orbax-checkpoint")
+    told = told_versions({"tsjax": {name: version(name) for name in libraries}})
+    print(f"\n{machine()}\n{told}\nrounds: {options.rounds}")

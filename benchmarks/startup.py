@@ -26,7 +26,9 @@ _STEPS = 20
 def parser() -> argparse.ArgumentParser:
     command = parser_of("startup", __doc__, seconds=None)
     command.add_argument("--samples", type=count, default=100_000, help="of training data")
-    command.add_argument("--case", choices=CASES, default="base")
+    command.add_argument(
+        "--case", choices=CASES, default="base", help="other sizes, in epochs of 20 batches"
+    )
     return command
 
 

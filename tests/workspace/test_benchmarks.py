@@ -343,12 +343,11 @@ def test_commands_run_without_peers(name):
     done = run(name, *TINY[name].split(), "--rounds", "1")
     print(done.stdout, done.stderr)
     assert done.returncode == 0
+    assert re.search(r"^tsjax: .*\bjax \d|^together: |^streamed: ", done.stdout, re.MULTILINE)
+    assert "\nrounds: 1" in done.stdout
     if name in ("causal_convolution", "checkpoints"):
-        last = done.stdout.splitlines()[-1]
-        assert len(re.findall(r"\d+\.\d+", last)) > 2
+        assert any(len(re.findall(r"\d+\.\d+", s)) > 2 for s in done.stdout.splitlines()[-5:])
         return
-    assert ": python 3." in done.stdout
-    assert "\nrounds: 1, allocator: default\n" in done.stdout
     tables = re.findall(r" is better; .*\n.*\n((?:.+\n)+)", done.stdout)
     rows = [line for table in tables for line in table.splitlines()]
     assert rows

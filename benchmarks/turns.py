@@ -51,7 +51,9 @@ class Contender:
 def variables(contender: Contender) -> dict[str, str]:
     """Return the environment of a contender's process."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(THREADS))
-    return {**os.environ, **threads, "PYTHONPATH": str(ROOT), **contender.environment}
+    # Bytecode is kept for all of them: some installers compile it, others leave that to Python.
+    common = {**threads, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}
+    return {**os.environ, **common, **contender.environment}
 
 
 class Worker:

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from scipy.stats import kstest
 
 from tsjax_core import GRU, LSTM, RNN, NormStats, Signals
 from tsjax_core.errors import ConfigError, ModelError
+from tsjax_core.models.layers import uniform
 from tsjax_core.types import Buffer
 
 SPECS = [RNN, GRU, LSTM]
@@ -236,6 +238,30 @@ def test_statistics_are_buffers_and_parameters_start_within_the_uniform_bound(sp
     assert all(np.abs(p).max() <= 0.2 for p in parameters)
     assert all(np.abs(p).max() > 0.1 for p in parameters)
     assert len(jax.tree.leaves(nnx.state(model, Buffer))) == 4
+
+
+@pytest.mark.parametrize("shape", [(3,), (), (0, 2), (64, 192), (4096,), (3, 100, 50)])
+def test_draws_of_any_shape_are_uniform_and_the_same_within_a_program(shape):
+    key = jax.random.key(3)
+    drawn = np.asarray(uniform(key, shape, 0.25))
+    assert drawn.shape == shape
+    assert drawn.dtype == np.float32
+    assert (np.abs(drawn) <= 0.25).all()
+    np.testing.assert_array_equal(drawn, jax.jit(lambda key: uniform(key, shape, 0.25))(key))
+    other = np.asarray(uniform(jax.random.key(4), shape, 0.25))
+    assert drawn.size == 0 or (drawn != other).any()
+    if drawn.size > 4096:
+        # Of as many of the 2^24 numbers there are, few are the same.
+        assert np.unique(drawn).size > 0.99 * drawn.size
+        assert kstest(drawn.ravel(), "uniform", (-0.25, 0.5)).pvalue > 0.01
+
+
+def test_models_built_within_a_program_are_those_built_outside():
+    built = GRU(hidden_size=8).build(SIGNALS, rngs=nnx.Rngs(5))
+    within = nnx.jit(lambda rngs: GRU(hidden_size=8).build(SIGNALS, rngs=rngs))(nnx.Rngs(5))
+    pairs = zip(*(jax.tree.leaves(nnx.state(m, nnx.Param)) for m in (built, within)), strict=True)
+    for one, other in pairs:
+        np.testing.assert_array_equal(one, other)
 
 
 def test_hidden_layers_before_the_output_are_built():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from tsjax_core.models.recurrent_kernels import gru_kernel, lstm_kernel, rnn_kernel
@@ -15,9 +17,24 @@ from tsjax_core.types import Array
 Kernel: TypeAlias = Literal["auto", "plain"]
 
 
+_BLOCK = 4096
+
+
 def uniform(key: Array, shape: tuple[int, ...], bound: float) -> Array:
     """Draw from the uniform distribution over (-bound, bound)."""
-    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+    # One program draws for arrays of every shape. A program for each would take most of the time
+    # in which a model is built.
+    size = math.prod(shape)
+    blocks = [_block(key, number) for number in range(max(1, -(-size // _BLOCK)))]
+    # Joined on the host, which compiles nothing, unless the model is built within a program.
+    join = jnp.concatenate if isinstance(key, jax.core.Tracer) else np.concatenate
+    drawn: Array = jax.device_put(join(blocks)[:size].reshape(shape) * bound)
+    return drawn
+
+
+@jax.jit
+def _block(key: Array, number: int) -> Array:
+    return jax.random.uniform(jax.random.fold_in(key, number), (_BLOCK,), minval=-1.0, maxval=1.0)
 
 
 def dropout_mask(key: Array, rate: float, shape: tuple[int, ...]) -> Array:

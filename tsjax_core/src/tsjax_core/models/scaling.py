@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -18,8 +19,8 @@ class Standardize(nnx.Module):
     """
 
     def __init__(self, stats: NormStats) -> None:
-        self.mean = Buffer(jnp.asarray(stats.mean))
-        self.std = Buffer(jnp.asarray(stats.std))
+        self.mean = Buffer(jax.device_put(stats.mean))
+        self.std = Buffer(jax.device_put(stats.std))
 
     def normalize(self, x: Array) -> Array:
         """Return `x` (..., n) in units of the standard deviation around the mean.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tsjax_core.errors import ConfigError, ModelError, SignatureError
 from tsjax_core.losses.compose import NamedTerm
@@ -128,10 +129,10 @@ def check_output(
     """
     names, target = pipeline.signals.names, pipeline.signals.target
     bs, win_sz = pipeline.windows_per_batch, pipeline.win_sz
-    batch = {}
+    batch, dtype = {}, jnp.result_type(float)
     for key, channels in names.items():
         lead = (bs,) if key.endswith("_scalar") else (bs, win_sz)
-        batch[key] = jnp.zeros((*lead, len(channels)))
+        batch[key] = np.zeros((*lead, len(channels)), dtype)
     _, params, buffers, mutable = parts
     got = jax.eval_shape(engine.predict, params, buffers, mutable, [batch[key] for key in reads])
     expected = batch[target].shape

@@ -103,7 +103,7 @@ class Engine:
         self._target = target
         self.terms = tuple(terms)
         self._n_skip = n_skip
-        self._y_stats = (jnp.asarray(y_mean), jnp.asarray(y_std))
+        self._y_stats: tuple[Array, Array] = jax.device_put((y_mean, y_std))
         self._optimizer = optimizer
         self._model_wants_key = bool(
             declared(
@@ -130,13 +130,18 @@ class Engine:
             donate_argnums=5,
         )
         self.copy = jax.jit(_copy)
+        self._begin = jax.jit(self._begin_training)
         self.predict = jax.jit(self._predict)
         self.batch_loss = jax.jit(self._batch_loss)
 
     def init(self, model: nnx.Module) -> TrainState:
         """Return a state of its own for `model`, with a fresh optimizer."""
         _, params, _, mutable = split_model(model)
-        params, mutable = self.copy((params, mutable))
+        state: TrainState = self._begin(params, mutable)
+        return state
+
+    def _begin_training(self, params: Any, mutable: Any) -> TrainState:
+        params, mutable = _copy((params, mutable))
         return TrainState(params, mutable, self._optimizer.init(params))
 
     @property

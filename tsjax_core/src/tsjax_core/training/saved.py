@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -155,7 +154,7 @@ def load_saved(path: str | Path) -> SavedModel:
     names, arrays, structure = _named_arrays(nnx.to_pure_dict(state))
     stored = _read_arrays(path / PARAMETERS, dict(zip(names, arrays, strict=True)))
     nnx.replace_by_pure_dict(
-        state, jax.tree.unflatten(structure, [jnp.asarray(np.asarray(stored[n])) for n in names])
+        state, jax.tree.unflatten(structure, jax.device_put([np.asarray(stored[n]) for n in names]))
     )
     nnx.update(model, state)
     return SavedModel(model, name, spec, signals)

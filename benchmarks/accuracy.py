@@ -8,7 +8,8 @@ which those of the budget are counted, come before and take none of it.
 
 Files are simulated from zero state, and their first --skip samples do not count. The error is in
 units of the outputs, over all of them. With --steps, both make so many steps of their own batches,
-however long these take; `--set data.bs=64 --set data.stp_sz=1` gives tsjax such batches too.
+however long these take, in equal epochs; `--set data.bs=64 --set data.stp_sz=1` gives tsjax such
+batches too.
 """
 
 import argparse

@@ -229,12 +229,17 @@ def accuracy(
     from tsjax_core.training.schedules import SCHEDULES
     from tsjax_core.training.stopping import EarlyStopping
 
-    experiment = load_experiment(file, [*overrides, f"train.seed={seed}"])
-    train = experiment.train
-    learner = experiment.build()
+    overrides = [*overrides, f"train.seed={seed}"]
+    learner = load_experiment(file, overrides).build()
+    epochs = 1
+    if steps:
+        # In equal epochs, none longer than those of the experiment.
+        epochs = -(-steps // learner.pipeline.steps_per_epoch)
+        overrides.append(f"data.n_batches={steps // epochs}")
+    experiment = load_experiment(file, overrides)
+    train, learner = experiment.train, experiment.build()
     if learner.signals.target != "y":
         raise Missing("its outputs are scalars, and there is nothing to simulate")
-    in_epoch = learner.pipeline.steps_per_epoch
     before = learner.snapshot()
     begin, taken = time.perf_counter(), []
     for result in learner.fit_iter(1000, train.lr):
@@ -244,7 +249,8 @@ def accuracy(
             break
     learner.restore(before)
     seconds_each = sum(taken[1:]) / len(taken[1:])
-    epochs = max(1, round(steps / in_epoch) if steps else int(budget / seconds_each))
+    if not steps:
+        epochs = max(1, int(budget / seconds_each))
 
     def measure() -> dict[str, Any]:
         begin, made = time.perf_counter(), learner.steps

@@ -382,3 +382,62 @@ def test_wrong_sampling_time(tmp_path, write_hdf5, told, attrs, says):
     error = told(DataError, HDF5Store([path]).get_dt, path)
     assert error.path == path
     assert says in str(error)
+
+
+def resident(path: Path) -> int:
+    """Bytes of the file that are mapped into this process and resident."""
+    total, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(maxsplit=1)[0]:
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            total += 1024 * int(line.split()[1])
+    return total
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell")
+@pytest.mark.parametrize("way", ["pieces", "windows", "columns", "preloaded"])
+def test_what_was_read_of_a_long_file_does_not_stay_resident(tmp_path, monkeypatch, way):
+    """However much is read of it, in order or not, less than the limit remains."""
+    monkeypatch.setattr(hdf5, "_MAX_RESIDENT", 12 << 20)
+    length, piece = 8 << 20, 1 << 16
+    values = np.arange(length, dtype=np.float32)
+    path = tmp_path / "long.hdf5"
+    with h5py.File(path, "w") as file:
+        file["u"] = values[:, None].repeat(2, 1) if way == "columns" else values
+    store = HDF5Store([path], preload=way == "preloaded")
+    names = ["u:0", "u:1"] if way == "columns" else ["u"]
+    rng = np.random.default_rng(0)
+    most = 0
+    for number in range(length // piece):
+        if way == "windows":
+            starts = rng.integers(0, length - 50, 16)
+            got = store.read_windows(path, names, starts, 50)
+            wanted = values[starts[:, None] + np.arange(50)][..., None]
+        else:
+            got = store.read_signals(path, names, number * piece, (number + 1) * piece)
+            wanted = values[number * piece : (number + 1) * piece, None]
+        assert (got == wanted).all()
+        if number % 8 == 0:
+            most = max(most, resident(path))
+    print(most / 2**20, "MiB of", path.stat().st_size / 2**20)
+    assert most <= 12 << 20
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell")
+def test_threads_read_the_same_while_pages_are_given_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5, "_MAX_RESIDENT", 1 << 18)
+    length = 1 << 20
+    values = np.arange(length, dtype=np.float32)
+    path = tmp_path / "long.hdf5"
+    with h5py.File(path, "w") as file:
+        file["u"] = values
+    store = HDF5Store([path])
+
+    def read(seed: int) -> bool:
+        starts = np.random.default_rng(seed).integers(0, length - 50, 64)
+        got = store.read_windows(path, ["u"], starts, 50)
+        return bool((got[..., 0] == values[starts[:, None] + np.arange(50)]).all())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read, range(200)))

@@ -31,6 +31,12 @@ _MAX_MAPS = 96
 _MAX_FILES = 16
 _CHUNK_CACHE = 1 << 20
 
+# Bytes of mapped files that may be resident before they are given back: what was read stays in
+# the system's cache, but counts as memory of the process while it is mapped.
+_MAX_RESIDENT = 128 << 20
+# The most that Linux maps around a byte that is read: its cache may hold pages of that size.
+_AROUND = 2 << 20
+
 
 class HDF5Store:
     """Signals in HDF5 files, read where they lie.
@@ -38,8 +44,9 @@ class HDF5Store:
     A signal is named by the path of its data set in the file (`u`, `imu/acc_x`), or by
     `name:column` where it is a column of a 2-D (time, columns) data set. Any integer or float type
     of either byte order is returned as float32. Contiguous uncompressed data sets are mapped into
-    memory, others are read through HDF5. Nothing is opened before the first read, at most about
-    one hundred files are open at once, and the store can be sent to another process.
+    memory, of which no more than 128 MB stay resident from one read to the next; others are read
+    through HDF5. Nothing is opened before the first read, at most about one hundred files are open
+    at once, and the store can be sent to another process.
 
     Scalars are attributes of the file, `name:index` for one value of an array attribute. The
     sampling time is the file attribute `dt` in seconds or `fs` in Hz.
@@ -65,9 +72,10 @@ class HDF5Store:
         self._maps: OrderedDict[Path, mmap.mmap] = OrderedDict()
         self._files: OrderedDict[Path, tuple[Any, dict[str, Any]]] = OrderedDict()
         self._held: dict[tuple[Path, str], HostArray] = {}
+        self._touched = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        left_behind = ("_lock", "_maps", "_files", "_held")
+        left_behind = ("_lock", "_maps", "_files", "_held", "_touched")
         return {name: value for name, value in vars(self).items() if name not in left_behind}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -120,6 +128,7 @@ class HDF5Store:
                 unmapped.append(j)
             else:
                 _assign(out[:, j], array[start:stop])
+                self._give_back(array, len(out))
         self._read_unmapped(path, layouts, unmapped, start, out)
         return out
 
@@ -139,6 +148,7 @@ class HDF5Store:
                 unmapped.append(j)
             else:
                 _assign(out[..., j], sliding_window_view(array, win_sz)[starts])
+                self._give_back(array, win_sz, len(starts))
         # In order of time, so that neighbouring windows find their chunk decompressed.
         for i in np.argsort(starts) if unmapped else ():
             self._read_unmapped(path, layouts, unmapped, int(starts[i]), out[i])
@@ -175,6 +185,7 @@ class HDF5Store:
                 self._read_unmapped(path, [layout], [0], 0, held[:, None])
             else:
                 _assign(held, array)
+                self._give_back(array, len(array))
             self._held[path, signal] = held
         return held
 
@@ -200,6 +211,22 @@ class HDF5Store:
             )
         array = np.ndarray(layout.shape, layout.dtype, mapping, layout.offset)
         return array if layout.column is None else array[:, layout.column]
+
+    def _give_back(self, array: HostArray, samples: int, pieces: int = 1) -> None:
+        """Count what was read of the mapped `array`, and give back all of it when it is much.
+
+        What is given back is mapped again by the next read of it.
+        """
+        touched = pieces * (samples * array.strides[0] + _AROUND)
+        with self._lock:
+            self._touched += min(touched, len(array) * array.strides[0])
+            if self._touched < _MAX_RESIDENT:
+                return
+            self._touched = 0
+            # Windows has no such advice, and trims what is mapped by itself.
+            if advice := getattr(mmap, "MADV_DONTNEED", None):
+                for mapping in self._maps.values():
+                    mapping.madvise(advice)
 
     def _read_unmapped(
         self,

@@ -222,7 +222,7 @@ def test_csv_options_of_the_run_serve_for_predict(folder, tsjax, monkeypatch, tm
 def test_a_training_that_diverges_says_so(folder, tsjax, monkeypatch):
     """Without a good epoch nothing is kept; with one, that is the model, and the status is 1."""
     out = folder / "diverged"
-    status, _, err = tsjax("train", folder / "small.toml", "--out", out, "--set", "train.lr=1e38")
+    status, _, err = tsjax("train", folder / "small.toml", "--out", out, "--set", "train.lr=3e38")
     assert status == 1
     assert "skipped 5 of 6 steps" in err
     assert "training diverged in epoch 2: the loss was not finite in any of its 6 steps" in err

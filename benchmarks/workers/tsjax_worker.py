@@ -230,14 +230,13 @@ def accuracy(
     from tsjax_core.training.stopping import EarlyStopping
 
     overrides = [*overrides, f"train.seed={seed}"]
-    learner = load_experiment(file, overrides).build()
+    experiment = load_experiment(file, overrides)
+    train, learner = experiment.train, experiment.build()
     epochs = 1
     if steps:
         # In equal epochs, none longer than those of the experiment.
         epochs = -(-steps // learner.pipeline.steps_per_epoch)
-        overrides.append(f"data.n_batches={steps // epochs}")
-    experiment = load_experiment(file, overrides)
-    train, learner = experiment.train, experiment.build()
+        learner = load_experiment(file, [*overrides, f"data.n_batches={steps // epochs}"]).build()
     if learner.signals.target != "y":
         raise Missing("its outputs are scalars, and there is nothing to simulate")
     before = learner.snapshot()

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="is read from /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(),
+    reason="only Linux tells the peak of this process alone: getrusage keeps that of its parent",
+)
 def test_memory_is_that_of_inputs_and_outputs():
     """Two million samples take 8 MB each way and little else; a quarter of them at once, far more.
 

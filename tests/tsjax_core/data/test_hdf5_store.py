@@ -395,7 +395,10 @@ def resident(path: Path) -> int:
     return total
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell")
+@pytest.mark.skipif(
+    not Path("/proc/self/smaps").exists(),
+    reason="only Linux tells which pages of a mapped file are resident",
+)
 @pytest.mark.parametrize("way", ["pieces", "windows", "columns", "preloaded"])
 def test_what_was_read_of_a_long_file_does_not_stay_resident(tmp_path, monkeypatch, way):
     """However much is read of it, in order or not, less than the limit remains."""
@@ -424,8 +427,8 @@ def test_what_was_read_of_a_long_file_does_not_stay_resident(tmp_path, monkeypat
     assert most <= 12 << 20
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell")
 def test_threads_read_the_same_while_pages_are_given_back(tmp_path, monkeypatch):
+    """A page that one thread gives back while another reads it is mapped again."""
     monkeypatch.setattr(hdf5, "_MAX_RESIDENT", 1 << 18)
     length = 1 << 20
     values = np.arange(length, dtype=np.float32)

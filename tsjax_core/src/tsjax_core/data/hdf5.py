@@ -34,7 +34,8 @@ _CHUNK_CACHE = 1 << 20
 # Bytes of mapped files that may be resident before they are given back: what was read stays in
 # the system's cache, but counts as memory of the process while it is mapped.
 _MAX_RESIDENT = 128 << 20
-# The most that Linux maps around a byte that is read: its cache may hold pages of that size.
+# The most that Linux maps around a byte that is read: on common processors, the pages of its
+# cache are no larger.
 _AROUND = 2 << 20
 
 
@@ -128,7 +129,7 @@ class HDF5Store:
                 unmapped.append(j)
             else:
                 _assign(out[:, j], array[start:stop])
-                self._give_back(array, len(out))
+                self._count_read(array, len(out))
         self._read_unmapped(path, layouts, unmapped, start, out)
         return out
 
@@ -148,7 +149,7 @@ class HDF5Store:
                 unmapped.append(j)
             else:
                 _assign(out[..., j], sliding_window_view(array, win_sz)[starts])
-                self._give_back(array, win_sz, len(starts))
+                self._count_read(array, win_sz, len(starts))
         # In order of time, so that neighbouring windows find their chunk decompressed.
         for i in np.argsort(starts) if unmapped else ():
             self._read_unmapped(path, layouts, unmapped, int(starts[i]), out[i])
@@ -185,7 +186,7 @@ class HDF5Store:
                 self._read_unmapped(path, [layout], [0], 0, held[:, None])
             else:
                 _assign(held, array)
-                self._give_back(array, len(array))
+                self._give_back()
             self._held[path, signal] = held
         return held
 
@@ -212,16 +213,19 @@ class HDF5Store:
         array = np.ndarray(layout.shape, layout.dtype, mapping, layout.offset)
         return array if layout.column is None else array[:, layout.column]
 
-    def _give_back(self, array: HostArray, samples: int, pieces: int = 1) -> None:
-        """Count what was read of the mapped `array`, and give back all of it when it is much.
-
-        What is given back is mapped again by the next read of it.
-        """
+    def _count_read(self, array: HostArray, samples: int, pieces: int = 1) -> None:
+        """Count what was read of a mapped `array`, and give it all back when it is much."""
+        if self._preload:
+            return  # read from what is held
         touched = pieces * (samples * array.strides[0] + _AROUND)
         with self._lock:
             self._touched += min(touched, len(array) * array.strides[0])
-            if self._touched < _MAX_RESIDENT:
-                return
+            if self._touched >= _MAX_RESIDENT:
+                self._give_back()
+
+    def _give_back(self) -> None:
+        """Let no page of a mapped file be resident; the next read of one maps it again."""
+        with self._lock:
             self._touched = 0
             # Windows has no such advice, and trims what is mapped by itself.
             if advice := getattr(mmap, "MADV_DONTNEED", None):

@@ -16,7 +16,7 @@ from tsjax_core.types import Array
 
 Kernel: TypeAlias = Literal["auto", "plain"]
 
-
+# Values that one call of the program draws: more than most arrays have, and little to throw away.
 _BLOCK = 4096
 
 

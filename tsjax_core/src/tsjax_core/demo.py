@@ -36,8 +36,6 @@ hidden_size = 32
 
 [train]
 epochs = 40
-lr = 1e-2
-schedule = "flat_cos"
 n_skip = 100
 seed = {seed}
 metrics = ["core/nrmse", "core/fit_percent"]

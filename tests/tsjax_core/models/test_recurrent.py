@@ -13,6 +13,7 @@ from scipy.stats import kstest
 
 from tsjax_core import GRU, LSTM, RNN, NormStats, Signals
 from tsjax_core.errors import ConfigError, ModelError
+from tsjax_core.models import layers
 from tsjax_core.models.layers import uniform
 from tsjax_core.types import Buffer
 
@@ -254,6 +255,15 @@ def test_draws_of_any_shape_are_uniform_and_the_same_within_a_program(shape):
         # Of as many of the 2^24 numbers there are, few are the same.
         assert np.unique(drawn).size > 0.99 * drawn.size
         assert kstest(drawn.ravel(), "uniform", (-0.25, 0.5)).pvalue > 0.01
+
+
+def test_one_program_draws_arrays_of_all_shapes():
+    key = jax.random.key(0)
+    uniform(key, (3,), 1.0)
+    before = layers._block._cache_size()
+    for shape in [(7,), (64, 192), (3, 5, 2)]:
+        uniform(key, shape, 0.1)
+    assert layers._block._cache_size() == before
 
 
 def test_models_built_within_a_program_are_those_built_outside():

@@ -32,6 +32,7 @@ from tsjax_core import (
     vaf,
 )
 from tsjax_core.errors import ConfigError
+from tsjax_core.training.engine import split_model
 from tsjax_core.training.progress import follow
 from tsjax_core.training.schedules import constant, flat_cos, warmup_cosine
 
@@ -277,6 +278,19 @@ def test_fits_reuse_the_compiled_step(data):
     learner.fit_flat_cos(2, lr=1e-3, show_progress=False)
     assert learner.engine._run_compiled._cache_size() == 1
     assert learner.engine.predict._cache_size() == 1
+
+
+def test_a_step_takes_over_the_memory_of_the_state_before(data):
+    """Arrays of the learner's model are copied before, and stay."""
+    learner = make_learner(data, "core/rnn", hidden_size=3)
+    fit = learner.begin_fit(1, 1e-2, None)
+    with learner.whole_epoch(fit):
+        state = learner.state_before(fit)
+        run = next(learner.runs_of_epoch(fit, 0))
+        *_, buffers, _ = split_model(learner.model)
+        learner.engine.run(run, state, buffers, learner.signals_on_device, learner.weights)
+    assert all(x.is_deleted() for x in jax.tree.leaves(state.params))
+    assert all(np.isfinite(x).all() for x in parameters(learner))
 
 
 class Convolution(nnx.Module):

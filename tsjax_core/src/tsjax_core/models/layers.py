@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from tsjax_core.models.recurrent_kernels import gru_kernel, lstm_kernel, rnn_kernel
+from tsjax_core.models.recurrent_kernels import gru_kernel, lstm_kernel, products, rnn_kernel
 from tsjax_core.models.recurrent_scans import gru_scan, lstm_scan, rnn_scan, split_gates
 from tsjax_core.types import Array
 
@@ -77,9 +77,9 @@ class _Layer(nnx.Module):
         return (zeros,) * self.state_parts
 
     def _project(self, x: Array) -> tuple[Array, ...]:
-        kernels = split_gates(self.w_in[...], self.n_gates)
+        projected = products(x, self.w_in[...], self.n_gates)
         biases = split_gates(self.b_in[...], self.n_gates)
-        return tuple(x @ kernel + bias for kernel, bias in zip(kernels, biases, strict=True))
+        return tuple(gate + bias for gate, bias in zip(projected, biases, strict=True))
 
 
 class RNNLayer(_Layer):

@@ -29,7 +29,7 @@ from tsjax_core.training.averaging import average_weights
 from tsjax_core.training.devices import count_cores_as
 from tsjax_core.training.learner import Learner
 from tsjax_core.training.monitor import Monitor
-from tsjax_core.training.optimizers import Optimizer, RateControlled, adam
+from tsjax_core.training.optimizers import DEFAULT_LR, Optimizer, RateControlled, adam
 from tsjax_core.training.stopping import EarlyStopping
 from tsjax_core.training.updates import clip_gradients, skip_large, skip_nonfinite
 from tsjax_core.transforms.changes import Transform
@@ -70,7 +70,7 @@ class TrainOptions:
     """
 
     epochs: int = 20
-    lr: float = 5e-3
+    lr: float = DEFAULT_LR
     schedule: Literal["constant", "flat_cos", "one_cycle", "warmup_cosine"] = "warmup_cosine"
     seed: int = 0
     n_skip: int | None = None

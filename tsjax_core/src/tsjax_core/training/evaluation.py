@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from tsjax_core.types import AnyArray, Array, HostArray, Sample
 
 _MOST_SAMPLES = 1 << 18
 """Time steps in a batch of whole records, so that long records do not fill the memory."""
+
+
+Pairs: TypeAlias = list[tuple[HostArray, HostArray]]
+"""Predictions and targets, (batch, time, n_y) both."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,29 @@ def compute_loss(
 def count_measured(target: AnyArray) -> int:
     """Return how many elements of `target` are not NaN."""
     return int(np.count_nonzero(~np.isnan(target)))
+
+
+def cut_pairs(
+    batches: Sequence[tuple[Sequence[int], AnyArray, HostArray]], *, records: bool
+) -> Pairs:
+    """Return predictions and targets without what filled up the batches of `split_batches`.
+
+    Each batch is its lengths, the predictions, which are waited for, and the targets. Records are
+    a pair each; windows stay together.
+    """
+    pairs: Pairs = []
+    for lengths, computed, target in batches:
+        pred = np.asarray(computed)
+        if not records:
+            pairs.append((pred[: len(lengths)], target[: len(lengths)]))
+            continue
+        for row, length in enumerate(lengths):
+            first, second = (
+                x[row : row + 1, :length] if x.ndim == 3 else x[row : row + 1]
+                for x in (pred, target)
+            )
+            pairs.append((first, second))
+    return pairs
 
 
 def padded_length(length: int) -> int:

@@ -37,10 +37,12 @@ from tsjax_core.training.divergence import check_converging
 from tsjax_core.training.engine import Engine, Run, StepReport, TrainState, split_model
 from tsjax_core.training.evaluation import (
     Evaluation,
+    Pairs,
     Scores,
     compute_loss,
     compute_scores,
     count_measured,
+    cut_pairs,
     split_batches,
 )
 from tsjax_core.training.fit import Fit, plan_fit
@@ -283,40 +285,13 @@ class Learner:
         }
         return Evaluation(total.metrics, total.channels, split, self._loss_of(split, pairs), files)
 
-    def simulate_split(
-        self, split: Split
-    ) -> tuple[list[tuple[HostArray, HostArray]], tuple[str, ...]]:
+    def simulate_split(self, split: Split) -> tuple[Pairs, tuple[str, ...]]:
         """Return simulated and measured outputs of `split`, and the names of its files.
 
         Each pair is (batch, time, n_y) in raw units without the first `n_skip` samples: one pair
         per file for splits of whole files, else one per batch of windows and no names.
         """
-        _, params, buffers, mutable = split_model(self.model)
-        source = self.pipeline.split(split)
-        pending: list[tuple[list[int], AnyArray, HostArray]] = []
-        batches = split_batches(source, bs=self.pipeline.bs, pad=self._is_padded(), fill=True)
-        for lengths, batch in self._evaluated(batches):
-            inputs = [batch[name] for name in self.reads]
-            pred: AnyArray
-            if self._is_padded() and is_long(inputs):
-                pred = simulate(self.model, inputs)
-            else:
-                pred = self.engine.predict(params, buffers, mutable, inputs)
-            pending.append((lengths, pred, np.asarray(batch[self.signals.target])))
-        pairs: list[tuple[HostArray, HostArray]] = []
-        for lengths, pred, measured in pending:
-            both = np.asarray(pred), measured
-            if isinstance(source, BatchedSource):
-                first, second = (x[: len(lengths)] for x in both)
-                pairs.append((first, second))
-                continue
-            for row, length in enumerate(lengths):
-                first, second = (
-                    x[row : row + 1, :length] if x.ndim == 3 else x[row : row + 1] for x in both
-                )
-                pairs.append((first, second))
-        scored = [(self.engine.scored(pred), self.engine.scored(y)) for pred, y in pairs]
-        return scored, self.pipeline.file_names(split)
+        return self._simulation(split)(), self.pipeline.file_names(split)
 
     def predict(self, u: Any, *further: Any) -> HostArray:
         """Return the model's outputs for `u`, in raw units; see `tsjax_core.predict`."""
@@ -385,7 +360,7 @@ class Learner:
             begin = time.perf_counter()
             with self.whole_epoch(fit):
                 state, result = self._train_epoch(fit, epoch)
-                result = self.end_epoch(fit, state, result, begin)
+                result = self.end_epoch(fit, state, result, begin)()
             yield result
 
     @contextmanager
@@ -407,10 +382,12 @@ class Learner:
 
     def end_epoch(
         self, fit: Fit, state: TrainState, result: EpochResult, begin: float
-    ) -> EpochResult:
-        """Take over what an epoch's steps changed, validate, and return the epoch's result.
+    ) -> Callable[[], EpochResult]:
+        """Take over what an epoch's steps changed, and begin to validate.
 
-        `begin` is the time at which it began. Raises DivergenceError where it diverged.
+        Returns a function that waits for the validation and gives the epoch's result. `begin` is
+        the time at which the epoch began. Raises DivergenceError, before anything is changed,
+        where it diverged.
         """
         *_, mutable = split_model(self.model)
         rates = fit.rates_of(result.epoch)
@@ -419,18 +396,23 @@ class Learner:
         average = averaged_params(state.opt_state)
         fit.opt_state, fit.raw = state.opt_state, None if average is None else state.params
         nnx.update(self.model, state.params if average is None else average, state.mutable)
-        pairs, _ = self.simulate_split("valid")
-        outputs = self.signals.names[self.signals.target]
-        result = replace(
-            result,
-            valid_loss=self._loss_of("valid", pairs),
-            metrics=compute_scores(self.metrics, pairs, self._y_stats, outputs).metrics,
-            seconds=time.perf_counter() - begin,
-        )
-        fit.done = result.epoch + 1
-        self.progress = fit.done / fit.n_epochs
-        self.history.append(result)
-        return result
+        simulated = self._simulation("valid")
+
+        def validated() -> EpochResult:
+            pairs = simulated()
+            outputs = self.signals.names[self.signals.target]
+            whole = replace(
+                result,
+                valid_loss=self._loss_of("valid", pairs),
+                metrics=compute_scores(self.metrics, pairs, self._y_stats, outputs).metrics,
+                seconds=time.perf_counter() - begin,
+            )
+            fit.done = whole.epoch + 1
+            self.progress = fit.done / fit.n_epochs
+            self.history.append(whole)
+            return whole
+
+        return validated
 
     def state_before(self, fit: Fit) -> TrainState:
         """Return what the next epoch's steps begin from, in arrays that they may overwrite."""
@@ -487,7 +469,31 @@ class Learner:
             pipeline, self.engine, self.signals_on_device, self.epochs_done, clock
         )
 
-    def _loss_of(self, split: Split, pairs: list[tuple[HostArray, HostArray]]) -> float:
+    def _simulation(self, split: Split) -> Callable[[], Pairs]:
+        """Begin to simulate `split` by the model as it is now.
+
+        Returns a function that waits for the device and gives the pairs of `simulate_split`.
+        """
+        _, params, buffers, mutable = split_model(self.model)
+        source = self.pipeline.split(split)
+        pending: list[tuple[list[int], AnyArray, HostArray]] = []
+        batches = split_batches(source, bs=self.pipeline.bs, pad=self._is_padded(), fill=True)
+        for lengths, batch in self._evaluated(batches):
+            inputs = [batch[name] for name in self.reads]
+            pred: AnyArray
+            if self._is_padded() and is_long(inputs):
+                pred = simulate(self.model, inputs)
+            else:
+                pred = self.engine.predict(params, buffers, mutable, inputs)
+            pending.append((lengths, pred, np.asarray(batch[self.signals.target])))
+
+        def pairs() -> Pairs:
+            cut = cut_pairs(pending, records=not isinstance(source, BatchedSource))
+            return [(self.engine.scored(pred), self.engine.scored(y)) for pred, y in cut]
+
+        return pairs
+
+    def _loss_of(self, split: Split, pairs: Pairs) -> float:
         plain = [term for term in self._terms if not term.wants]
         if plain:
             return compute_loss(plain, pairs, self._y_stats)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -140,17 +140,22 @@ class FitTogether:
         states = _rows_of(state, len(self._learners))
         steps = self._fits[0].steps_per_epoch
         results: dict[int, EpochResult] = {}
+        begun: list[tuple[int, Callable[[], EpochResult]]] = []
         for number in self._going():
             learner, fit = self._learners[number], self._fits[number]
             result = record.of_member(number).result(epoch)
             try:
-                with learner.whole_epoch(fit):
-                    learner.steps += steps
-                    result = learner.end_epoch(fit, states[number], result, begin)
+                validated = learner.end_epoch(fit, states[number], result, begin)
             except DivergenceError as failure:
                 self.failures[number] = failure
                 continue
-            results[number] = result
+            learner.steps += steps
+            begun.append((number, validated))
+            # One is simulated while the next takes over its part. More would fill the memory.
+            if len(begun) > 1:
+                before, validated = begun.pop(0)
+                results[before] = validated()
+        results.update((number, validated()) for number, validated in begun)
         return results
 
     def _runs(self, epoch: int) -> Iterator[tuple[Any, Any, Any, Any]]:

@@ -34,7 +34,6 @@ class Alone:
 
     environment: Any
     distributions: dict[str, str]
-    tests: Any
     commands: list[Any]
 
 
@@ -63,12 +62,9 @@ def alone(set_up, request):
         environment = set_up(f"{distribution}-alone", distribution)
         family = foreign(distribution)
         (environment.work / "foreign.toml").write_text(FOREIGN % family)
-        tests = f"tests/{distribution.replace('-', '_')}"
         return Alone(
             environment,
             environment.distributions(),
-            # All are imported, and the quickest run; the whole of them takes minutes.
-            environment.run("-m", "pytest", "-q", tests, *quickest(environment.work / tests)),
             environment.tsjax("plugins", "list", f"show {family}", "train foreign.toml"),
         )
 
@@ -87,34 +83,25 @@ def foreign(distribution: str) -> str:
     return "tcn/tcn" if distribution == "tsjax-pinn" else "pinn/pirnn"
 
 
-def quickest(folder: Path) -> list[str]:
-    """Options that select the tests of names and registering, or none where there are no such."""
-    files = ("test_plugin.py", "test_registry.py")
-    found = [name for name in files if (folder / name).exists()]
-    return ["-k", " or ".join(found)] if found else ["--collect-only"]
-
-
 def assert_tests_pass(done) -> None:
     done.told()
     assert done.status == 0
-    assert re.search(r"^\d+ (passed|tests? collected)", done.out.splitlines()[-1])
-
-
-def test_its_tests_can_be_imported_isolated(distribution, alone):
-    """With the wheels installed and the tests copied; the first of them run, as strict as ever."""
-    assert_tests_pass(alone[distribution].result().tests)
+    assert re.search(r"^[\d/]+ (passed|tests? collected)", done.out.splitlines()[-1])
 
 
 @pytest.mark.slow
 def test_its_tests_pass_isolated(distribution, set_up):
     """All tests of a distribution, and those of core with its optional figures.
 
-    Those of the kit in core are left out: minutes in which nothing outside of core is asked for.
+    Those of the kit in core are only imported: they take minutes in which nothing outside of core
+    is asked for.
     """
     is_core = distribution == "tsjax-core"
     environment = set_up(f"{distribution}-tests", distribution, "[viz]" if is_core else "")
-    kit = ["--ignore=tests/tsjax_core/testing"] if is_core else []
-    assert_tests_pass(environment.run("-m", "pytest", "-q", "tests", *kit))
+    kit = "tests/tsjax_core/testing"
+    assert_tests_pass(environment.run("-m", "pytest", "-q", "tests", f"--ignore={kit}"))
+    if is_core:
+        assert_tests_pass(environment.run("-m", "pytest", "-q", "--collect-only", kit))
 
 
 @pytest.mark.parametrize("one", ["tsjax-quat"])

@@ -199,7 +199,7 @@ class Learner:
     ) -> Iterator[EpochResult]:
         """Train for `n_epochs`, yielding after each; stop early by leaving the loop.
 
-        The optimizer starts afresh with every fit. `lr` is 7e-3 unless given, times the factor of
+        The optimizer starts afresh with every fit. `lr` is 5e-3 unless given, times the factor of
         `schedule`: `warmup_cosine()` unless given, because a rate that does not fall leaves the
         model at the noise of its last steps.
 

@@ -25,7 +25,7 @@ __all__ = [
     "skipped_steps",
 ]
 
-DEFAULT_LR = 7e-3
+DEFAULT_LR = 5e-3
 
 
 def adam(learning_rate: Any) -> optax.GradientTransformation:

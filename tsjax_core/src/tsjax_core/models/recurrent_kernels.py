@@ -50,7 +50,7 @@ def products(x: Array, w: Array, n_gates: int) -> tuple[Array, ...]:
 
 def _product(x: Array, w: Array) -> Array:
     # The gradient of `w` is a product of large arrays and ends in a transpose. XLA would merge it
-    # into the product, and copy what is multiplied for that, which doubles the time of both.
+    # into the product and copy what is multiplied for that, which takes 1.7 times as long.
     return lax.dot_general(x, _held_apart(w.T), (((2,), (1,)), ((), ())))
 
 
@@ -137,8 +137,7 @@ def _gru_jvp(
     primals: tuple[_Gates, Array, Array, Array], tangents: tuple[_Gates, Array, Array, Array]
 ) -> Any:
     (x, h, w_rec, b_rec_n), (dx, dh, dw_rec, db_rec_n) = primals, tangents
-    states, *slopes = _gru_with_slopes(x, h, w_rec, b_rec_n)
-    c_r, c_z, c_n, c_q, z = slopes
+    states, c_r, c_z, c_n, c_q, z = _gru_with_slopes(x, h, w_rec, b_rec_n)
     w_r, w_z, w_n = products(_before(h, states), dw_rec, 3)
     forced = c_r * (dx[0] + w_r) + c_z * (dx[1] + w_z) + c_n * dx[2] + c_q * (w_n + db_rec_n)
 
@@ -202,8 +201,7 @@ def _lstm_jvp(
     primals: tuple[_Gates, Array, Array, Array], tangents: tuple[_Gates, Array, Array, Array]
 ) -> Any:
     (x, h, c, w_rec), (dx, dh, dc, dw_rec) = primals, tangents
-    cell, (hidden, *slopes) = _lstm_with_slopes(x, h, c, w_rec)
-    k_i, k_f, k_g, k_o, k_c, f = slopes
+    cell, (hidden, k_i, k_f, k_g, k_o, k_c, f) = _lstm_with_slopes(x, h, c, w_rec)
     w_i, w_f, w_g, w_o = products(_before(h, hidden), dw_rec, 4)
     forced_c = k_i * (dx[0] + w_i) + k_f * (dx[1] + w_f) + k_g * (dx[2] + w_g)
     forced_h = k_o * (dx[3] + w_o)

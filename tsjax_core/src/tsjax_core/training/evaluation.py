@@ -21,7 +21,7 @@ _MOST_SAMPLES = 1 << 18
 
 
 Pairs: TypeAlias = list[tuple[HostArray, HostArray]]
-"""Predictions and targets, (batch, time, n_y) both."""
+"""Predictions and targets, both (batch, time, n_y), or (batch, n) for scalars."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Evaluation(Scores):
 
 def compute_scores(
     metrics: Sequence[Callable[..., Array]],
-    pairs: Sequence[tuple[HostArray, HostArray]],
+    pairs: Pairs,
     y_stats: tuple[HostArray, HostArray],
     names: Sequence[str],
 ) -> Scores:
@@ -67,7 +67,7 @@ def compute_scores(
 
 def _joined(
     metric: Callable[..., Array],
-    pairs: Sequence[tuple[HostArray, HostArray]],
+    pairs: Pairs,
     y_stats: tuple[HostArray, HostArray],
 ) -> tuple[Callable[..., Array], HostArray, HostArray, tuple[HostArray, HostArray]]:
     """Return the metric and what it is computed on, with all sequences joined into one record.
@@ -88,7 +88,7 @@ def _joined(
 
 def compute_loss(
     terms: Sequence[NamedTerm],
-    pairs: Sequence[tuple[HostArray, HostArray]],
+    pairs: Pairs,
     y_stats: tuple[HostArray, HostArray],
 ) -> float:
     """Return the sum of the terms, averaged over sequences of unequal length.

@@ -23,7 +23,7 @@ from benchmarks.contenders import Meeting, contenders, count, parser_of
 from benchmarks.turns import ROOT, BenchmarkError
 
 if TYPE_CHECKING:
-    from tsjax_core.experiment import Experiment
+    from tsjax_core.experiments.experiment import Experiment
 
 EXPERIMENT = "examples/wiener_hammerstein.toml"
 _WIDTH = 36
@@ -85,7 +85,7 @@ def _read(file: str, overrides: Sequence[str]) -> "tuple[Experiment, dict[str, l
     """Return the experiment and the files of each split of its data."""
     from tsjax_core.data.store import check_split_files, find_split_files
     from tsjax_core.errors import TsjaxError
-    from tsjax_core.experiment import load_experiment
+    from tsjax_core.experiments.experiment import load_experiment
 
     if not Path(file).is_file():
         raise BenchmarkError(f"{file} is no file; give an experiment of tsjax.")

@@ -225,7 +225,7 @@ def accuracy(
 ) -> Measure:
     """Train the experiment for `budget` seconds, or so many steps; the schedule ends with them."""
     from tsjax_core.errors import DivergenceError
-    from tsjax_core.experiment import load_experiment
+    from tsjax_core.experiments.experiment import load_experiment
     from tsjax_core.training.schedules import SCHEDULES
     from tsjax_core.training.stopping import EarlyStopping
 

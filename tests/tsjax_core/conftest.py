@@ -13,8 +13,8 @@ import pytest
 
 from tsjax_core import cli
 from tsjax_core.errors import PluginError
-from tsjax_core.hookspecs import HOOKS
-from tsjax_core.registry import Registry
+from tsjax_core.registry.hookspecs import HOOKS
+from tsjax_core.registry.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Site:
 
     path: Path
 
-    HOOKIMPL: ClassVar[str] = "from tsjax_core.hookspecs import hookimpl\n"
+    HOOKIMPL: ClassVar[str] = "from tsjax_core.registry.hookspecs import hookimpl\n"
 
     CORE: ClassVar[str]
     """Source of a plugin with the models `gru` and `lstm` and the metric `rmse`."""

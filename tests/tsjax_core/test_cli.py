@@ -16,9 +16,9 @@ import pytest
 import tomli_w
 
 from tsjax_core import load_model, predict
-from tsjax_core.experiment import load_experiment
-from tsjax_core.registry import Registry
-from tsjax_core.run import load_learner
+from tsjax_core.experiments.experiment import load_experiment
+from tsjax_core.experiments.run import load_learner
+from tsjax_core.registry.registry import Registry
 
 EXPERIMENT = {
     "data": {
@@ -279,7 +279,7 @@ def test_units_in_brackets_are_part_of_a_name(tsjax, tmp_path, monkeypatch):
 
 def test_two_runs_at_once_do_not_share_a_directory(folder, monkeypatch, tsjax):
     """The one that comes second to the directory is told, and the first goes on untouched."""
-    from tsjax_core.experiment import Experiment
+    from tsjax_core.experiments.experiment import Experiment
 
     out = folder / "raced"
     build = Experiment.build

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from tsjax_core import Learner, create_grain_dls, fit_percent, load_model, make_learner, predict
 from tsjax_core.errors import ConfigError
-from tsjax_core.experiment import load_experiment, parse_experiment
-from tsjax_core.run import load_learner, train
+from tsjax_core.experiments.experiment import load_experiment, parse_experiment
+from tsjax_core.experiments.run import load_learner, train
 from tsjax_tcn import TCN, CRNNLearner, TCNLearner
 
 SMALL = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tsjax_core.registry import FIRST_PARTY, Registry
+from tsjax_core.registry.registry import FIRST_PARTY, Registry
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "tsjax_core"
@@ -139,7 +139,7 @@ class TestImports:
 
     def test_listing_plugins_is_cheap(self):
         """To list what all plugins offer loads neither Ray nor matplotlib."""
-        loaded = loaded_after("from tsjax_core.registry import installed; installed()")
+        loaded = loaded_after("from tsjax_core.registry.registry import installed; installed()")
         assert loaded >= PACKAGES
         assert loaded & {"ray", "matplotlib"} == set()
 

@@ -12,7 +12,7 @@ import pytest
 
 from tsjax_core import component_checks, errors, plugin_loading, registry
 from tsjax_core.errors import PluginError, TsjaxError
-from tsjax_core.registry import Registry
+from tsjax_core.registry.registry import Registry
 
 PAGE = (Path(__file__).parents[2] / "docs" / "names.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```text\n(.*?)\n```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ruff import find_ruff_bin
 
-from tsjax_core.new_plugin import write_plugin
+from tsjax_core.registry.new_plugin import write_plugin
 
 ROOT = Path(__file__).parents[2]
 

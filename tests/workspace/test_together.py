@@ -10,7 +10,7 @@ RESOLVE = """
 import json
 from pathlib import Path
 import tsjax_core
-from tsjax_core.registry import Registry
+from tsjax_core.registry.registry import Registry
 
 registry = Registry.installed()
 found = {}

@@ -18,7 +18,7 @@ from tsjax_core import (
 )
 from tsjax_core.data.sampling import epoch_order, repeated_order
 from tsjax_core.errors import ConfigError
-from tsjax_core.experiment import parse_experiment
+from tsjax_core.experiments.experiment import parse_experiment
 
 SETTINGS = settings(max_examples=60, deadline=None)
 

@@ -32,9 +32,9 @@ from tsjax_core import (
     vaf,
 )
 from tsjax_core.errors import ConfigError
-from tsjax_core.training.engine import split_model
 from tsjax_core.training.progress import follow
 from tsjax_core.training.schedules import constant, flat_cos, warmup_cosine
+from tsjax_core.training.step.engine import split_model
 
 
 @pytest.fixture(scope="module")

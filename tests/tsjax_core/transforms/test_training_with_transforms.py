@@ -25,7 +25,7 @@ from tsjax_core import (
     with_probability,
 )
 from tsjax_core.errors import ConfigError
-from tsjax_core.experiment import load_experiment, parse_experiment
+from tsjax_core.experiments.experiment import load_experiment, parse_experiment
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,18 @@ from tsjax_core.data.balancing import (
     window_attributes,
     window_values,
 )
+from tsjax_core.data.batches import exact_batches, limit_batches
 from tsjax_core.data.csv import CSVStore
 from tsjax_core.data.hdf5 import HDF5Store
-from tsjax_core.data.limits import exact_batches, limit_batches
 from tsjax_core.data.pipeline import GrainPipeline, create_grain_dls
 from tsjax_core.data.resample import ResampledStore
 from tsjax_core.data.sources import FullSequenceSource, WindowedSource
 from tsjax_core.data.stats import compute_norm_stats
 from tsjax_core.data.weighting import weighted_source
 from tsjax_core.errors import TsjaxError
-from tsjax_core.hookspecs import hookimpl
-from tsjax_core.inference import predict, predict_stateful
+from tsjax_core.inference.predict import predict, predict_stateful
+from tsjax_core.inference.saved_model import load_model
+from tsjax_core.inference.simulator import Simulator
 from tsjax_core.losses.channels import masked_loss
 from tsjax_core.losses.compose import compose_losses
 from tsjax_core.losses.missing import ignore_nan
@@ -42,7 +43,8 @@ from tsjax_core.losses.selection import hardest, random_length
 from tsjax_core.losses.weights import time_weighted, weighted_loss
 from tsjax_core.losses.window import cut_loss, skip_n
 from tsjax_core.models.recurrent import GRU, LSTM, RNN
-from tsjax_core.registry import (
+from tsjax_core.registry.hookspecs import hookimpl
+from tsjax_core.registry.registry import (
     Registry,
     get_loss,
     get_metric,
@@ -54,24 +56,22 @@ from tsjax_core.registry import (
     installed,
     resolve,
 )
-from tsjax_core.simulator import Simulator
-from tsjax_core.training.averaging import average_weights
-from tsjax_core.training.checkpoint import Checkpoints
+from tsjax_core.training.checkpoints.checkpoints import Checkpoints
 from tsjax_core.training.factory import GRULearner, LSTMLearner, RNNLearner, make_learner
-from tsjax_core.training.groups import parameter_groups
 from tsjax_core.training.learner import Learner
 from tsjax_core.training.lr_finder import find_learning_rate
-from tsjax_core.training.population import Ensemble, Population, fit_population
-from tsjax_core.training.progress import EpochResult
-from tsjax_core.training.saved import load_model
-from tsjax_core.training.schedules import constant, flat_cos, one_cycle, warmup_cosine
-from tsjax_core.training.stopping import EarlyStopping
-from tsjax_core.training.updates import (
+from tsjax_core.training.optimizer.averaging import average_weights
+from tsjax_core.training.optimizer.groups import parameter_groups
+from tsjax_core.training.optimizer.updates import (
     clip_gradients,
     clip_weights,
     skip_large,
     skip_nonfinite,
 )
+from tsjax_core.training.population.population import Ensemble, Population, fit_population
+from tsjax_core.training.progress import EpochResult
+from tsjax_core.training.schedules import constant, flat_cos, one_cycle, warmup_cosine
+from tsjax_core.training.stopping import EarlyStopping
 from tsjax_core.transforms.compose import compose_transforms
 from tsjax_core.transforms.evaluation import also_in_evaluation
 from tsjax_core.transforms.noise import (

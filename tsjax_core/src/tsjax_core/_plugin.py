@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tsjax_core.hookspecs import hookimpl
+from tsjax_core.registry.hookspecs import hookimpl
 
 
 @hookimpl

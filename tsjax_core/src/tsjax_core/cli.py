@@ -19,14 +19,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tsjax_core.config import Option
 from tsjax_core.data.store import Split
 from tsjax_core.errors import BrokenPluginError, TsjaxError, UnknownNameError
-from tsjax_core.hookspecs import KINDS, Kind
+from tsjax_core.options import Option
+from tsjax_core.registry.hookspecs import KINDS, Kind
 
 if TYPE_CHECKING:
-    from tsjax_core.experiment import Experiment
-    from tsjax_core.run import RunResult
+    from tsjax_core.experiments.experiment import Experiment
+    from tsjax_core.experiments.run import RunResult
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -111,7 +111,7 @@ def demo(
 ) -> None:
     """Identify a simulated nonlinear oscillator and compare with a linear model."""
     _keep_compiled_programs()
-    from tsjax_core.demo import run_demo
+    from tsjax_core.experiments.demo import run_demo
 
     run_demo(out, seed, _console(), data_only=data_only)
 
@@ -119,7 +119,7 @@ def demo(
 @app.command()
 def plugins() -> None:
     """List the installed plugins, what they offer, and whether they work."""
-    from tsjax_core.registry import installed
+    from tsjax_core.registry.registry import installed
 
     table = Table("namespace", "distribution", "version", "offers", "status")
     records = installed()
@@ -149,8 +149,8 @@ def list_names(
     ] = None,
 ) -> None:
     """List the names of all installed components."""
-    from tsjax_core.config import summary_of
-    from tsjax_core.registry import Registry
+    from tsjax_core.options import summary_of
+    from tsjax_core.registry.registry import Registry
 
     registry = Registry.installed()
     # The registry refuses what is no kind.
@@ -170,10 +170,10 @@ def show(
     ],
 ) -> None:
     """Show the options of a component, or of the tables data and train of an experiment."""
-    from tsjax_core.config import options_of, summary_of
     from tsjax_core.data.pipeline import create_grain_dls
-    from tsjax_core.experiment import TrainOptions
-    from tsjax_core.registry import Registry
+    from tsjax_core.experiments.experiment import TrainOptions
+    from tsjax_core.options import options_of, summary_of
+    from tsjax_core.registry.registry import Registry
     from tsjax_core.signatures import is_loss_term
 
     console = _console()
@@ -232,8 +232,8 @@ def train(
     """Train the model of an experiment and evaluate it on the test files."""
     _keep_compiled_programs()
     from tsjax_core.directories import free_directory
-    from tsjax_core.experiment import load_experiment
-    from tsjax_core.run import train
+    from tsjax_core.experiments.experiment import load_experiment
+    from tsjax_core.experiments.run import train
 
     loaded = load_experiment(experiment, changes or [])
     console = _console()
@@ -251,8 +251,8 @@ def resume(
 ) -> None:
     """Go on with a training that was interrupted, to the numbers that it would have had."""
     _keep_compiled_programs()
-    from tsjax_core.experiment import load_experiment
-    from tsjax_core.run import EXPERIMENT, resume
+    from tsjax_core.experiments.experiment import load_experiment
+    from tsjax_core.experiments.run import EXPERIMENT, resume
 
     console = _console()
     result = resume(run, console, epoch)
@@ -261,8 +261,8 @@ def resume(
 
 def _tell(result: RunResult, experiment: Experiment, console: Console) -> None:
     """Print what a training ended with; exit with 1 where it ended for a bad reason."""
-    from tsjax_core.report import score_rows, score_table
-    from tsjax_core.run import STOPPED
+    from tsjax_core.experiments.report import score_rows, score_table
+    from tsjax_core.experiments.run import STOPPED
 
     options = experiment.train
     if result.ended == STOPPED:
@@ -291,8 +291,8 @@ def evaluate(
 ) -> None:
     """Evaluate the model of a run on a split of its data."""
     _keep_compiled_programs()
-    from tsjax_core.report import score_rows, score_table
-    from tsjax_core.run import load_learner
+    from tsjax_core.experiments.report import score_rows, score_table
+    from tsjax_core.experiments.run import load_learner
 
     evaluation = load_learner(run).evaluate(split)
     _console().print(score_table(split, score_rows(evaluation)))
@@ -313,7 +313,7 @@ def predict(
 ) -> None:
     """Simulate the model of a run on the inputs in a file."""
     _keep_compiled_programs()
-    from tsjax_core.prediction import predict_file
+    from tsjax_core.experiments.predict_file import predict_file
 
     written = predict_file(run, data, out)
     _console().print(
@@ -332,7 +332,7 @@ def new(
     ] = None,
 ) -> None:
     """Write a new plugin: a package with a model, its tests, and a workflow that publishes it."""
-    from tsjax_core.new_plugin import write_plugin
+    from tsjax_core.registry.new_plugin import write_plugin
 
     folder = write_plugin(name, out)
     console = _console()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tsjax_core.hookspecs import hookimpl
 from tsjax_core.protocols import BatchTransform
+from tsjax_core.registry.hookspecs import hookimpl
 
 
 @hookimpl

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tsjax_core.hookspecs import hookimpl
 from tsjax_core.protocols import ModelSpec, Source
+from tsjax_core.registry.hookspecs import hookimpl
 
 
 @hookimpl

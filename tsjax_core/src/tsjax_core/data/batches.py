@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tsjax_core.data import options
@@ -187,6 +187,33 @@ class GrainPipeline:
         if self.n_batches is not None or self.max_batches is not None:
             return f"{total} of {n} windows, "
         return ""
+
+
+def limit_batches(pipeline: GrainPipeline, n_batches: int) -> GrainPipeline:
+    """Return `pipeline` with epochs of at most `n_batches` training batches.
+
+    A shorter epoch is the beginning of the whole one: a random part of the windows, none twice,
+    and other windows in the next epoch. Evaluation still covers whole splits. Of several limits
+    the least holds, also that of `exact_batches`.
+
+    Raises ConfigError unless `n_batches` is a whole number of at least 1.
+    """
+    n_batches = options.checked_count("n_batches", n_batches)
+    if pipeline.max_batches is not None:
+        n_batches = min(n_batches, pipeline.max_batches)
+    return replace(pipeline, max_batches=n_batches)
+
+
+def exact_batches(pipeline: GrainPipeline, n_batches: int) -> GrainPipeline:
+    """Return `pipeline` with epochs of exactly `n_batches` training batches of `bs` windows.
+
+    Where the windows do not suffice they come again in another order, each once before any comes
+    once more. A weighted source draws as many as are needed. Limits set before are lifted.
+
+    Raises ConfigError unless `n_batches` is a whole number of at least 1.
+    """
+    n_batches = options.checked_count("n_batches", n_batches)
+    return replace(pipeline, n_batches=n_batches, max_batches=None)
 
 
 def _size_text(source: Source) -> str:

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from tsjax_core.config import decode
-from tsjax_core.inference import predict
+from tsjax_core.inference.predict import predict
+from tsjax_core.inference.saved_model import load_model, save_model
+from tsjax_core.options import decode
 from tsjax_core.protocols import AuxModel, FiniteMemory, ModelSpec
 from tsjax_core.signatures import MODEL_ARGUMENTS, declared
 from tsjax_core.testing.contract import Conformance, clause
@@ -29,7 +30,6 @@ from tsjax_core.testing.probes import (
     training_shape,
 )
 from tsjax_core.testing.samples import sample_batch, sample_signals
-from tsjax_core.training.saved import load_model, save_model
 from tsjax_core.types import Array, HostArray, NormStats, Signals
 
 TOLERANCE = 1e-5

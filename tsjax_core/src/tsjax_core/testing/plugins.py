@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 
-from tsjax_core.hookspecs import PROJECT, Kind
-from tsjax_core.plugin_loading import PluginInfo
-from tsjax_core.registry import Registry
+from tsjax_core.registry.hookspecs import PROJECT, Kind
+from tsjax_core.registry.plugin_loading import PluginInfo
+from tsjax_core.registry.registry import Registry
 from tsjax_core.testing.contract import Conformance, clause
 
 
@@ -88,7 +88,7 @@ _LIST = f"""
 import sys
 from importlib.metadata import entry_points
 sys.path[:] = sys.argv[2:]
-from tsjax_core.registry import Registry
+from tsjax_core.registry.registry import Registry
 Registry(list(entry_points(group={PROJECT!r}, name=sys.argv[1]))[:1]).plugins()
 print(*{{name.partition(".")[0] for name in sys.modules}})
 """

@@ -18,7 +18,7 @@ from tsjax_core.types import Array, HostArray
 
 if TYPE_CHECKING:
     from tsjax_core.data.pipeline import GrainPipeline
-    from tsjax_core.training.engine import Engine
+    from tsjax_core.training.step.engine import Engine
 
 _TAKEN = frozenset({"epoch", "seconds", "train_loss", "valid_loss"})
 

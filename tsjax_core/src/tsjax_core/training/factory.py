@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tsjax_core.config import options_of
 from tsjax_core.errors import ConfigError
 from tsjax_core.losses.regression import normalized_mae
-from tsjax_core.registry import get_model
+from tsjax_core.options import options_of
+from tsjax_core.registry.registry import get_model
 from tsjax_core.training.learner import Learner
-from tsjax_core.training.optimizers import Optimizer
+from tsjax_core.training.optimizer.rate import Optimizer
 from tsjax_core.types import Array
 
 if TYPE_CHECKING:

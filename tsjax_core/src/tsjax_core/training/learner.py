@@ -18,12 +18,12 @@ import numpy as np
 from flax import nnx
 
 from tsjax_core.errors import ConfigError, ModelError
-from tsjax_core.inference import predict
+from tsjax_core.inference.chunks import is_long, simulate
+from tsjax_core.inference.predict import predict
 from tsjax_core.losses.compose import named_terms
 from tsjax_core.losses.regression import normalized_mae
 from tsjax_core.protocols import BatchedSource, ModelSpec, ResidentSource, StatefulModel
 from tsjax_core.signatures import name_of
-from tsjax_core.simulation import is_long, simulate
 from tsjax_core.training.compatibility import (
     check_aux,
     check_data,
@@ -32,9 +32,7 @@ from tsjax_core.training.compatibility import (
     check_output,
     samples_to_skip,
 )
-from tsjax_core.training.devices import Placement
 from tsjax_core.training.divergence import check_converging
-from tsjax_core.training.engine import Engine, Run, StepReport, TrainState, split_model
 from tsjax_core.training.evaluation import (
     Evaluation,
     Pairs,
@@ -47,12 +45,14 @@ from tsjax_core.training.evaluation import (
 )
 from tsjax_core.training.fit import Fit, plan_fit
 from tsjax_core.training.monitor import Keep, check_keep
-from tsjax_core.training.optimizers import Optimizer, RateControlled, averaged_params
+from tsjax_core.training.optimizer.rate import Optimizer, RateControlled, averaged_params
 from tsjax_core.training.progress import EpochResult, follow
-from tsjax_core.training.reports import joined
-from tsjax_core.training.runs import runs_of_batches, runs_of_places
 from tsjax_core.training.schedules import Schedule, flat_cos
-from tsjax_core.training.transforming import Clock
+from tsjax_core.training.step.devices import Placement
+from tsjax_core.training.step.engine import Engine, Run, StepReport, TrainState, split_model
+from tsjax_core.training.step.placed_transform import Clock
+from tsjax_core.training.step.reports import joined
+from tsjax_core.training.step.runs import runs_of_batches, runs_of_places
 from tsjax_core.types import AnyArray, Array, Batch, HostArray, Sample
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class Learner:
             CheckpointError: There is no such checkpoint, it is damaged, another version of tsjax
                 wrote it, or it belongs to another training; the learner is as before.
         """
-        from tsjax_core.training.checkpoint import read_training
+        from tsjax_core.training.checkpoints.checkpoints import read_training
 
         fit = read_training(Path(path), epoch, self)
         self.fit_in_progress, self.resumed_from = fit, Path(path)
@@ -306,7 +306,7 @@ class Learner:
             SavedModelError: The model was given ready-made or its specification belongs to no
                 installed plugin, or `path` holds something other than a saved model.
         """
-        from tsjax_core.training.saved import save_model
+        from tsjax_core.inference.saved_model import save_model
 
         return save_model(self.model, self.spec, self.signals, Path(path))
 

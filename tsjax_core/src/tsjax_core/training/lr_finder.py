@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tsjax_core.errors import ConfigError, DivergenceError
-from tsjax_core.training.wrapping import check_positive
+from tsjax_core.training.optimizer.wrap import check_positive
 from tsjax_core.types import HostArray
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flax import nnx
 
 from tsjax_core.errors import ConfigError
-from tsjax_core.training.checkpoint import read_model
+from tsjax_core.training.checkpoints.checkpoints import read_model
 from tsjax_core.training.monitor import BestWeights, Mode, Monitor
 from tsjax_core.training.progress import EpochResult
 

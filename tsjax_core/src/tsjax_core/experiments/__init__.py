@@ -1,0 +1,1 @@
+"""Experiments: from a TOML file to a trained model and its report."""

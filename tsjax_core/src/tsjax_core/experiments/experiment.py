@@ -1,0 +1,337 @@
+"""An experiment: data, model, loss and training, as a TOML file says them."""
+
+from __future__ import annotations
+
+import os
+import string
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tsjax_core.data.pipeline import GrainPipeline, create_grain_dls
+from tsjax_core.errors import ConfigError
+from tsjax_core.experiments.components import (
+    found,
+    label_of,
+    loss_of,
+    made,
+    place,
+    placed,
+    resolved,
+    transform_of,
+)
+from tsjax_core.losses.compose import compose_losses
+from tsjax_core.losses.regression import normalized_mae
+from tsjax_core.options import decode
+from tsjax_core.training.learner import Learner
+from tsjax_core.training.monitor import Monitor
+from tsjax_core.training.optimizer.averaging import average_weights
+from tsjax_core.training.optimizer.rate import DEFAULT_LR, Optimizer, RateControlled, adam
+from tsjax_core.training.optimizer.updates import clip_gradients, skip_large, skip_nonfinite
+from tsjax_core.training.step.devices import count_cores_as
+from tsjax_core.training.stopping import EarlyStopping
+from tsjax_core.transforms.changes import Transform
+from tsjax_core.transforms.compose import compose_transforms
+from tsjax_core.transforms.evaluation import also_in_evaluation
+from tsjax_core.types import Array
+
+SECTIONS = ("data", "model", "loss", "transform", "train")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The `[train]` table.
+
+    Args:
+        epochs: Passes over the training windows, or epochs of n_batches where [data] has it.
+        lr: Learning rate at its highest.
+        schedule: How the learning rate changes over the fit.
+        seed: Decides the initial parameters, the order of the data and all random draws.
+        n_skip: Samples at the start of every sequence that count in no loss and no metric. By
+            default the receptive field of the model where it has one, else 0.
+        metrics: Names of metrics, computed on the whole validation split after every epoch.
+        clip_norm: Gradients whose global norm is above it are scaled down to it.
+        skip_norm: Updates whose gradient has a global norm above it, before clipping, are left
+            out. Those that are not finite always are.
+        average: Decay of the moving average of the weights that is evaluated and saved, such as
+            0.999; without it, these are the weights of the last step.
+        keep: Whether the saved model is that of the best epoch or of the last.
+        monitor: What makes an epoch the best: valid_loss, train_loss, or the name of a metric
+            or loss term, such as fit_percent.
+        mode: Whether less (min) or more (max) of the monitored value is better.
+        patience: Epochs without improvement after which the training ends; without it, it goes
+            on to its last epoch.
+        min_delta: What an improvement of the monitored value is more than.
+        checkpoints: How many of the last epochs keep their checkpoint, besides the best.
+        devices: Devices that share the windows of each batch. On a processor its cores count, and
+            two of them train most models faster than one device that uses both.
+    """
+
+    epochs: int = 20
+    lr: float = DEFAULT_LR
+    schedule: Literal["constant", "flat_cos", "one_cycle", "warmup_cosine"] = "warmup_cosine"
+    seed: int = 0
+    n_skip: int | None = None
+    metrics: Sequence[str] = ("core/rmse", "core/fit_percent")
+    clip_norm: float | None = None
+    skip_norm: float | None = None
+    average: float | None = None
+    keep: Literal["best", "last"] = "best"
+    monitor: str = "valid_loss"
+    mode: Literal["min", "max"] = "min"
+    patience: int | None = None
+    min_delta: float = 0.0
+    checkpoints: int = 1
+    devices: int = 1
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ConfigError(f"epochs = {self.epochs}; train for at least 1 epoch.", key="epochs")
+        if not 0 <= self.seed < 1 << 63:
+            raise ConfigError(f"seed = {self.seed}; give 0 to below 2^63.", key="seed")
+        if self.n_skip is not None and self.n_skip < 0:
+            raise ConfigError(f"n_skip = {self.n_skip}; give 0 or more.", key="n_skip")
+        RateControlled(None).check_rate(self.lr)
+        # Whoever uses these values checks them, and a wrong one is told before the data are read.
+        self.optimizer()
+        EarlyStopping(1, self.min_delta, self.monitor, self.mode)
+        for key, unit in (
+            ("patience", "epochs"),
+            ("checkpoints", "epochs"),
+            ("devices", "devices"),
+        ):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ConfigError(
+                    f"{key} = {value}; give a whole number of {unit}, at least 1.", key=key
+                )
+
+    def optimizer(self) -> Optimizer:
+        """Return Adam with the clipping, skipping and averaging that is asked for."""
+        optimizer: Optimizer = adam
+        around: dict[str, Callable[[Optimizer, float], Optimizer]] = {
+            "clip_norm": clip_gradients,
+            "average": average_weights,
+            "skip_norm": skip_large,
+        }
+        for key, wrapper in around.items():
+            value = getattr(self, key)
+            if value is None:
+                continue
+            try:
+                optimizer = wrapper(optimizer, value)
+            except ConfigError as error:
+                _, _, told = str(error).partition(" = ")
+                raise ConfigError(f"{key} = {told}", key=key) from error
+        return skip_nonfinite(optimizer)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Decoded tables of an experiment file. Components are named, and resolved when built."""
+
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    loss: Sequence[Mapping[str, Any]] = ()
+    transform: Sequence[Mapping[str, Any]] = ()
+    train: TrainOptions = field(default_factory=TrainOptions)
+    file: Path | None = None
+
+    def build(self) -> Learner:
+        """Return the learner of this experiment, with its data checked and its model drawn.
+
+        Raises:
+            ConfigError: A table, an option or the name of a component is wrong.
+            DataError: The measured data cannot be used.
+        """
+        if self.train.devices > 1:
+            count_cores_as(self.train.devices)
+        spec_class, options = found("model", self.model, where="model", file=self.file)
+        spec = made(spec_class, options, where="model", file=self.file)
+        loss = self._loss()
+        transform = self._transform()
+        metrics = [
+            resolved("metric", name, where="train", key="metrics", file=self.file)
+            for name in self.train.metrics
+        ]
+        pipeline = self.pipeline()
+        try:
+            learner = Learner(
+                spec,
+                pipeline,
+                loss,
+                metrics,
+                self.train.optimizer(),
+                batch_transform=transform,
+                n_skip=self.train.n_skip,
+                seed=self.train.seed,
+                devices=self.train.devices,
+            )
+            Monitor(self.train.monitor, self.train.mode).check(learner)
+        except ConfigError as error:
+            # What a loss refuses first shows where it meets model and data.
+            where = "loss" if error.key == "loss" else "train"
+            raise placed(error, where, self.file) from error
+        return learner
+
+    def pipeline(self) -> GrainPipeline:
+        """Return the data of this experiment."""
+        options = {"seed": self.train.seed, **self.data}
+        try:
+            return create_grain_dls(**options)
+        except ConfigError as error:
+            raise placed(error, "data", self.file) from error
+
+    def to_tables(self) -> dict[str, Any]:
+        """Return the experiment as TOML tables that describe it completely."""
+        train = {name: getattr(self.train, name) for name in self.train.__dataclass_fields__}
+        train["metrics"] = list(self.train.metrics)
+        tables: dict[str, Any] = {"data": dict(self.data), "model": dict(self.model)}
+        for name in ("loss", "transform"):
+            if getattr(self, name):
+                tables[name] = [dict(table) for table in getattr(self, name)]
+        plain: dict[str, Any] = _plain({**tables, "train": train})
+        return plain
+
+    def _loss(self) -> Callable[..., Array]:
+        pairs: dict[str, tuple[Callable[..., Array], float]] = {}
+        for table in self.loss:
+            name = str(table.get("name"))
+            options = dict(table)
+            weight = options.pop("weight", 1.0)
+            if isinstance(weight, bool) or not isinstance(weight, int | float):
+                raise self._error(f"weight: expected a number, got {weight!r}", "loss")
+            loss = loss_of(options, where="loss", file=self.file)
+            label = label_of(options)
+            if label in pairs:
+                raise self._error(f"{name} stands twice; give one [[loss]] per loss.", "loss")
+            pairs[label] = (loss, float(weight))
+        if not pairs:
+            return normalized_mae
+        return compose_losses(**pairs)
+
+    def _transform(self) -> Transform | None:
+        transforms = []
+        for table in self.transform:
+            options = dict(table)
+            evaluation = options.pop("evaluation", False)
+            if not isinstance(evaluation, bool):
+                raise self._error(
+                    f"evaluation: expected true or false, got {evaluation!r}", "transform"
+                )
+            transform: Transform = transform_of(options, where="transform", file=self.file)
+            if evaluation:
+                try:
+                    transform = also_in_evaluation(transform)
+                except ConfigError as error:
+                    raise placed(error, "transform", self.file) from error
+            transforms.append(transform)
+        if len(transforms) > 1:
+            return compose_transforms(*transforms)
+        return transforms[0] if transforms else None
+
+    def _error(self, text: str, where: str) -> ConfigError:
+        return ConfigError(f"{place(where, self.file)}{text}", key=where, file=self.file)
+
+
+def load_experiment(file: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Return the experiment in a TOML file; `overrides` are like `train.lr=1e-3`.
+
+    A relative `dataset` is taken from the folder of the file; `~` and `$VARIABLES` are expanded.
+
+    Raises:
+        ConfigError: The file cannot be read, or a table or option is unknown or of a wrong type.
+    """
+    file = Path(file)
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error}).", file=file) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: is not valid TOML: {error}.", file=file) from error
+    for override in overrides:
+        _apply_override(tables, override)
+    return parse_experiment(tables, file=file)
+
+
+def parse_experiment(tables: Mapping[str, Any], *, file: Path | None = None) -> Experiment:
+    """Return the experiment that `tables` say; see `load_experiment`."""
+    place = f"{file}: " if file is not None else ""
+    for name, table in tables.items():
+        if name not in SECTIONS:
+            raise ConfigError(
+                f"{place}unknown table [{name}]. Tables: {', '.join(SECTIONS)}.",
+                key=name,
+                file=file,
+            )
+        wanted = list if name in ("loss", "transform") else dict
+        if not isinstance(table, wanted):
+            form = f'[[{name}]] with name = "..."' if wanted is list else f"[{name}]"
+            raise ConfigError(f"{place}{name} is a table: write {form}.", key=name, file=file)
+    for name in ("data", "model"):
+        if name not in tables:
+            raise ConfigError(f"{place}the table [{name}] is missing.", key=name, file=file)
+    data = dict(tables["data"])
+    data = decode(create_grain_dls, data, where="data", file=file)
+    data["dataset"] = _expanded(data["dataset"], file)
+    return Experiment(
+        data=data,
+        model=tables["model"],
+        loss=tables.get("loss", ()),
+        transform=tables.get("transform", ()),
+        train=_train_options(tables.get("train", {}), file),
+        file=file,
+    )
+
+
+def _train_options(table: Mapping[str, Any], file: Path | None) -> TrainOptions:
+    try:
+        return TrainOptions(**decode(TrainOptions, table, where="train", file=file))
+    except ConfigError as error:
+        raise placed(error, "train", file) from error
+
+
+def _expanded(dataset: Any, file: Path | None) -> Any:
+    if isinstance(dataset, Mapping):
+        return {split: [_expanded(p, file) for p in paths] for split, paths in dataset.items()}
+    try:
+        text = string.Template(str(dataset)).substitute(os.environ)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(
+            f"{file}: [data] dataset = {dataset!r} names an environment variable that is not set "
+            f"({error}). Set it, or write the path.",
+            key="data.dataset",
+            file=file,
+        ) from error
+    path = Path(text).expanduser()
+    return str(path if file is None else file.parent / path)
+
+
+def _apply_override(tables: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    section, _, option = key.strip().partition(".")
+    if not (equals and section and option):
+        raise ConfigError(
+            f"--set {override!r}: write SECTION.KEY=VALUE, such as train.lr=1e-3.", key=key
+        )
+    if not isinstance(tables.setdefault(section, {}), dict):
+        raise ConfigError(
+            f"--set {override!r}: [[{section}]] is a list of tables; edit the file instead.",
+            key=key,
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    tables[section][option] = value
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` in the types that TOML has; None has no form there and is left out."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

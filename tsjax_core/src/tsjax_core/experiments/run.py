@@ -1,0 +1,299 @@
+"""A training run: its directory, from the experiment to the report.
+
+A run directory holds `experiment.toml` (complete, every default written out), `versions.json`,
+`history.csv` (a row per epoch, written as the epochs end), `checkpoints/`, `model/`, and `report/`.
+"""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import json
+import platform
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast
+
+import tomli_w
+from flax import nnx
+from rich.console import Console
+
+from tsjax_core.data.pipeline import create_grain_dls
+from tsjax_core.directories import held_directory, replaced_directory
+from tsjax_core.errors import DivergenceError, RunDirectoryError, TrainingError
+from tsjax_core.experiments.experiment import Experiment, load_experiment
+from tsjax_core.experiments.report import write_report
+from tsjax_core.inference.saved_model import SavedModel, load_saved
+from tsjax_core.training.checkpoints.checkpoints import Checkpoints, stored_epochs
+from tsjax_core.training.evaluation import Evaluation
+from tsjax_core.training.learner import Learner
+from tsjax_core.training.progress import EpochResult, follow
+from tsjax_core.training.schedules import SCHEDULES
+from tsjax_core.training.stopping import EarlyStopping
+
+EXPERIMENT = "experiment.toml"
+CHECKPOINTS = "checkpoints"
+MODEL = "model"
+REPORT = "report"
+STOPPED = "stopped early"
+UNSTABLE = (
+    "The simulations of the validation data leave the range of numbers: train with a lower lr, "
+    "longer windows, or another model."
+)
+_LIBRARIES = ("tsjax-core", "jax", "flax", "optax", "grain", "numpy")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run ended with: the learner, the epoch kept, the test scores, and the figures."""
+
+    path: Path
+    learner: Learner
+    kept: EpochResult
+    evaluation: Evaluation
+    figures: tuple[Path, ...]
+    ended: str
+    """`finished`, `stopped early`, or why the training ended before its last epoch."""
+
+
+def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
+    """Run `experiment` in the new directory `out`, and tell `console` what it trains on.
+
+    The model that is kept is the best by the value that the experiment monitors, or that of the
+    last epoch. Ctrl-C, and a training that diverges, end the run after the last whole epoch, and
+    without any such epoch `out` is removed. A process that is killed leaves what `resume` needs.
+
+    Raises:
+        RunDirectoryError: `out` exists and is not an empty directory.
+        ConfigError, DataError: The experiment is wrong; nothing has been written then.
+        TrainingError: No epoch ended with a finite value.
+        CheckpointError: A checkpoint cannot be written; the run can be resumed.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        holds, cure = "is not empty", ""
+        if (out / EXPERIMENT).exists():
+            finished = (out / MODEL).exists()
+            holds = "holds another run" if finished else "holds an unfinished run"
+            cure = "" if finished else f", or go on with it: tsjax resume {out}"
+        raise RunDirectoryError(
+            f"{out} exists and {holds}; nothing was written. Choose another directory with "
+            f"--out{cure}.",
+            path=out,
+        )
+    learner = experiment.build()
+    console.print(learner.pipeline.summary())
+    out.mkdir(parents=True, exist_ok=True)
+    with held_directory(out):
+        _write_experiment(out / EXPERIMENT, experiment, learner)
+        _write_versions(out / "versions.json")
+        learner.description = (out / EXPERIMENT).read_text(encoding="utf-8")
+        options = experiment.train
+        results = learner.fit_iter(options.epochs, options.lr, SCHEDULES[options.schedule]())
+        kept = False
+        try:
+            result = _complete(learner, experiment, out, results)
+            kept = True
+        except TrainingError as error:
+            raise TrainingError(f"{error} {out} was removed.") from error
+        except BaseException:
+            kept = bool(learner.history)
+            raise
+        finally:
+            if not kept:
+                shutil.rmtree(out)
+        return result
+
+
+def resume(run: Path, console: Console, epoch: int | None = None) -> RunResult:
+    """Go on with the run in the directory `run` after its last checkpoint, or that of `epoch`.
+
+    It ends as it would have without the interruption, to the bit. A run without any checkpoint
+    begins anew.
+
+    Raises:
+        RunDirectoryError: There is no run, it is finished, or another process trains it.
+        CheckpointError: A checkpoint cannot be read or written.
+        ConfigError, DataError, PluginError: What the experiment names is not there any more.
+        TrainingError: No epoch ended with a finite value.
+    """
+    if not (run / EXPERIMENT).exists():
+        raise RunDirectoryError(
+            f"{run} holds no run to resume: {EXPERIMENT} is missing there. Give the directory "
+            "that `tsjax train` wrote to.",
+            path=run,
+        )
+    with held_directory(run):
+        experiment = load_experiment(run / EXPERIMENT)
+        learner = experiment.build()
+        learner.description = (run / EXPERIMENT).read_text(encoding="utf-8")
+        options = experiment.train
+        checkpoints = run / CHECKPOINTS
+        if epoch is not None or stored_epochs(checkpoints):
+            results = learner.resume(checkpoints, epoch)
+            console.print(f"resuming after epoch {len(learner.history)} of {options.epochs}")
+        else:
+            results = learner.fit_iter(options.epochs, options.lr, SCHEDULES[options.schedule]())
+            console.print("no epoch had ended; beginning anew")
+        return _complete(learner, experiment, run, results)
+
+
+def _complete(
+    learner: Learner, experiment: Experiment, out: Path, results: Iterator[EpochResult]
+) -> RunResult:
+    """Train what `results` are to give, then write model and report."""
+    options = experiment.train
+    keep_best = options.keep == "best"
+    checkpoints = Checkpoints(
+        out / CHECKPOINTS,
+        keep_last=options.checkpoints,
+        keep_best=int(keep_best),
+        monitor=options.monitor,
+        mode=options.mode,
+    )
+    stopping = EarlyStopping(
+        options.patience or options.epochs,
+        options.min_delta,
+        options.monitor,
+        options.mode,
+        restore_best=keep_best,
+    )
+    before = tuple(learner.history)
+    saved = checkpoints.follow(results, learner)
+    safe = stopping.follow(saved, learner)
+    shown = follow(safe, options.epochs, lambda: learner.progress)
+    ended, advice = "finished", ""
+    try:
+        # Wherever an interrupt comes, the best weights are back and the last checkpoint is whole.
+        with closing(saved), closing(safe), closing(shown):
+            for _ in _recorded(before, shown, out / "history.csv"):
+                # It is written last, and an old one would make an unfinished run look finished.
+                if (out / REPORT).exists():
+                    shutil.rmtree(out / REPORT)
+    except KeyboardInterrupt:
+        ended, advice = f"interrupted after {len(learner.history)} epochs", "Train for longer."
+    except DivergenceError as error:
+        ended, advice = error.what, error.advice
+    nothing_new = ended == "finished" and len(learner.history) == len(before)
+    if nothing_new and (out / MODEL).exists() and (out / REPORT).exists():
+        raise RunDirectoryError(
+            f"{out} is finished, and there is nothing to resume. Look at it with: tsjax evaluate "
+            f"{out}",
+            path=out,
+        )
+    if stopping.best is None:
+        if ended == "finished":
+            ended, advice = f"gave no finite {options.monitor}", UNSTABLE
+        raise TrainingError(f"training {ended}, and there is no model to keep. {advice}")
+    if ended == "finished" and stopping.stopped:
+        ended = STOPPED
+    learner.save(out / MODEL)
+    evaluation = learner.evaluate("test")
+    with replaced_directory(out / REPORT) as fresh:
+        figures = write_report(learner, evaluation, fresh)
+    kept = stopping.best if keep_best else learner.history[-1]
+    return RunResult(
+        out, learner, kept, evaluation, tuple(out / REPORT / path.name for path in figures), ended
+    )
+
+
+def load_run(path: Path) -> tuple[Experiment, SavedModel]:
+    """Return the experiment and the saved model of the run in `path`.
+
+    Raises:
+        RunDirectoryError: `path` holds no finished run.
+    """
+    for name in (EXPERIMENT, MODEL):
+        if not (path / name).exists():
+            unfinished = (path / EXPERIMENT).exists()
+            cure = (
+                f"Go on with it: tsjax resume {path}"
+                if unfinished
+                else "Give the directory that `tsjax train` printed."
+            )
+            raise RunDirectoryError(
+                f"{path} holds no finished run: {name} is missing there. {cure}", path=path
+            )
+    return load_experiment(path / EXPERIMENT), load_saved(path / MODEL)
+
+
+def load_learner(path: Path) -> Learner:
+    """Return the learner of the run in `path`, with its data and its trained model."""
+    experiment, saved = load_run(path)
+    learner = experiment.build()
+    nnx.update(learner.model, nnx.state(saved.model))
+    return learner
+
+
+def _recorded(
+    before: Iterable[EpochResult], results: Iterable[EpochResult], file: Path
+) -> Iterator[EpochResult]:
+    """Yield `results`, and write those of `before` and each that arrives as a row of `file`."""
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer: csv.DictWriter[str] | None = None
+        for known, result in chain(((True, r) for r in before), ((False, r) for r in results)):
+            row = _row(result)
+            if writer is None:
+                writer = csv.DictWriter(stream, list(row))
+                writer.writeheader()
+            writer.writerow(row)
+            stream.flush()
+            if not known:
+                yield result
+
+
+def _row(result: EpochResult) -> dict[str, Any]:
+    row = {
+        "epoch": result.epoch + 1,
+        "seconds": round(result.seconds, 3),
+        "train_loss": result.train_loss,
+        "valid_loss": result.valid_loss,
+        "skipped": result.skipped,
+    }
+    terms = {f"term_{name}": value for name, value in result.terms.items()}
+    return row | dict(result.metrics) | (terms if len(terms) > 1 else {})
+
+
+def _write_experiment(file: Path, experiment: Experiment, learner: Learner) -> None:
+    tables = {"loss": [{"name": "core/normalized_mae"}], **experiment.to_tables()}
+    options: Mapping[str, Any] = asdict(cast("Any", learner.spec)) if learner.spec else {}
+    tables["model"] |= {name: value for name, value in options.items() if value is not None}
+    tables["train"]["n_skip"] = learner.n_skip
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(create_grain_dls).parameters.items()
+        if parameter.default not in (parameter.empty, None)
+    }
+    data = {**defaults, "seed": experiment.train.seed, **tables["data"]}
+    data["dataset"] = _absolute(data["dataset"])
+    tables["data"] = {k: list(v) if isinstance(v, tuple) else v for k, v in data.items()}
+    tables["model"] = {
+        k: list(v) if isinstance(v, tuple) else v for k, v in tables["model"].items()
+    }
+    if file.exists():
+        raise RunDirectoryError(
+            f"{file.parent} was taken by another run; nothing was written. "
+            "Choose another directory with --out.",
+            path=file.parent,
+        )
+    # Whole or not at all, because a run that is killed is resumed from it.
+    fresh = file.with_name(f".{file.name}")
+    fresh.write_text(tomli_w.dumps(tables), encoding="utf-8")
+    fresh.replace(file)
+
+
+def _absolute(dataset: Any) -> Any:
+    """Return the paths of `dataset` for a file that may be read from anywhere."""
+    if isinstance(dataset, Mapping):
+        return {split: [_absolute(path) for path in paths] for split, paths in dataset.items()}
+    return str(Path(dataset).absolute()).replace("$", "$$")
+
+
+def _write_versions(file: Path) -> None:
+    versions = {name: metadata.version(name) for name in _LIBRARIES}
+    versions |= {"python": platform.python_version(), "machine": platform.platform()}
+    file.write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")

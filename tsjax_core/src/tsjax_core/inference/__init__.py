@@ -1,0 +1,1 @@
+"""Running, saving and loading models outside of training."""

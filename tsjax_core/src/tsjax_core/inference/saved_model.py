@@ -1,0 +1,232 @@
+"""Saved models: a directory with `model.json` and the parameters.
+
+`model.json` holds the component's name and options, the distribution and version that provide it,
+and the signals with their statistics; the parameters are an Orbax checkpoint. Loading resolves the
+name, so that a missing plugin is told with what to install.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import numpy as np
+from flax import nnx
+
+from tsjax_core.directories import replaced_directory
+from tsjax_core.errors import ConfigError, SavedModelError, UnknownNamespaceError
+from tsjax_core.options import decode
+from tsjax_core.protocols import ModelSpec
+from tsjax_core.registry.registry import get_model, installed, qualified_name
+from tsjax_core.training.checkpoints.checkpoint_file import quiet_orbax
+from tsjax_core.training.optimizer.parameter_names import parameter_name
+from tsjax_core.types import NormStats, Signals
+
+FORMAT = 1
+DESCRIPTION = "model.json"
+PARAMETERS = "parameters"
+
+# A model is deterministic in evaluation, so that the state of its random draws is not part of it.
+_SAVED = nnx.Not(nnx.RngState)
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model read from disk, with what it was built from."""
+
+    model: nnx.Module
+    name: str
+    spec: ModelSpec
+    signals: Signals
+
+
+def save_model(model: nnx.Module, spec: ModelSpec | None, signals: Signals, path: Path) -> Path:
+    """Write `model` to the directory `path`, replacing an earlier saved model as a whole.
+
+    Raises:
+        SavedModelError: There is no specification, no installed plugin offers it, or `path` holds
+            something else.
+    """
+    if spec is None:
+        raise SavedModelError(
+            f"cannot save {type(model).__name__} to {path}: the learner was given a ready-made "
+            "model, and loading needs a specification to rebuild it from. Give the learner the "
+            "specification instead.",
+            path=path,
+        )
+    name = qualified_name("model", type(spec))
+    if name is None:
+        raise SavedModelError(
+            f"cannot save {type(spec).__name__} to {path}: no installed plugin registers it, so "
+            "it could not be found again. Register it through the hook tsjax_models of a plugin.",
+            path=path,
+        )
+    if path.exists() and not _is_saved_model(path):
+        raise SavedModelError(
+            f"cannot save to {path}: it exists and holds something other than a saved model. "
+            "Choose another directory.",
+            path=path,
+        )
+    plugin = next(info for info in installed() if info.namespace == name.partition("/")[0])
+    description = {
+        "format": FORMAT,
+        "name": name,
+        "options": asdict(cast("Any", spec)),
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "signals": _signals_to_json(signals),
+    }
+    with replaced_directory(path) as fresh:
+        text = json.dumps(description, indent=2)
+        (fresh / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        names, arrays, _ = _named_arrays(nnx.to_pure_dict(nnx.state(model, _SAVED)))
+        _write_arrays(fresh / PARAMETERS, dict(zip(names, arrays, strict=True)))
+    return path
+
+
+def load_model(path: str | Path) -> nnx.Module:
+    """Return the model saved in the directory `path`.
+
+    Raises:
+        SavedModelError: There is no saved model, or its files are damaged or do not fit.
+        PluginError: The plugin that provides the model is missing or broken.
+    """
+    return load_saved(path).model
+
+
+def load_saved(path: str | Path) -> SavedModel:
+    """Return the model saved in the directory `path`, with its specification and signals."""
+    path = Path(path)
+    file = path / DESCRIPTION
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+        name, options = description["name"], description["options"]
+        signals = _signals_from_json(description["signals"])
+        known = description["format"] == FORMAT
+        writer = f"{description['distribution']} {description['version']}"
+        if not isinstance(name, str) or not isinstance(options, dict):
+            raise TypeError("name is text and options are a table")  # noqa: TRY301 - told below
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SavedModelError(
+            f"{path} holds no saved model: there is no {DESCRIPTION}. Give the directory that "
+            "learner.save wrote, or RUN/model of a training run.",
+            path=path,
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SavedModelError(
+            f"{file} is damaged ({type(error).__name__}: {error}); save the model again.",
+            path=path,
+        ) from error
+    if not known:
+        raise SavedModelError(
+            f"{file} has format {description['format']!r}, and this version of tsjax-core reads "
+            f"format {FORMAT}. Install the version that wrote it, or a newer one.",
+            path=path,
+        )
+    try:
+        spec_class = get_model(name)
+    except UnknownNamespaceError as error:
+        raise UnknownNamespaceError(
+            f"{file} needs the model {name!r}, and no installed plugin has the namespace "
+            f"{error.namespace!r}. It was saved by {writer}; install that with: "
+            f"pip install {description['distribution']}",
+            namespace=error.namespace,
+            name=name,
+            install=description["distribution"],
+        ) from error
+    try:
+        spec: ModelSpec = spec_class(**decode(spec_class, options, where="options", file=file))
+    except ConfigError as error:
+        raise SavedModelError(
+            f"{error}\n  {name} was saved by {writer}; install that version to load it.",
+            path=path,
+        ) from error
+    model = spec.build(signals, rngs=nnx.Rngs(0))
+    if not isinstance(model, nnx.Module):
+        raise SavedModelError(
+            f"{name} builds {type(model).__name__}, which is no flax.nnx.Module.", path=path
+        )
+    state = nnx.state(model, _SAVED)
+    names, arrays, structure = _named_arrays(nnx.to_pure_dict(state))
+    stored = _read_arrays(path / PARAMETERS, dict(zip(names, arrays, strict=True)))
+    nnx.replace_by_pure_dict(
+        state, jax.tree.unflatten(structure, jax.device_put([np.asarray(stored[n]) for n in names]))
+    )
+    nnx.update(model, state)
+    return SavedModel(model, name, spec, signals)
+
+
+def _is_saved_model(path: Path) -> bool:
+    """Tell whether nothing but a saved model, or nothing at all, is in the directory `path`."""
+    return path.is_dir() and {p.name for p in path.iterdir()} <= {DESCRIPTION, PARAMETERS}
+
+
+def _named_arrays(tree: Any) -> tuple[list[str], list[Any], Any]:
+    """Return names such as `layers.0.w_in`, the arrays, and the structure to build them into."""
+    leaves, structure = jax.tree.flatten_with_path(tree)
+    names = [parameter_name(path) for path, _ in leaves]
+    return names, [leaf for _, leaf in leaves], structure
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    import orbax.checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(path.absolute(), arrays)
+
+
+def _read_arrays(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+    import orbax.checkpoint as ocp
+
+    with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
+        try:
+            metadata = checkpointer.metadata(path.absolute()).item_metadata
+            if metadata is None:
+                raise ValueError("there is no checkpoint")  # noqa: TRY301 - told below as all damage
+            found = {name: tuple(value.shape) for name, value in metadata.tree.items()}
+            wanted = {name: np.shape(value) for name, value in expected.items()}
+            # Asked to restore other shapes, Orbax answers in terms that no user knows.
+            restored: dict[str, Any] | None = (
+                checkpointer.restore(path.absolute(), expected) if found == wanted else None
+            )
+        except Exception as error:
+            raise SavedModelError(
+                f"the parameters in {path} cannot be read ({type(error).__name__}: {error}); "
+                "save the model again.",
+                path=path.parent,
+            ) from error
+    if restored is None:
+        differing = ", ".join(
+            f"{name}: stored {found.get(name, 'nothing')}, expected {wanted.get(name, 'nothing')}"
+            for name in sorted(found | wanted)
+            if found.get(name) != wanted.get(name)
+        )
+        raise SavedModelError(
+            f"the parameters in {path} do not fit the options in {DESCRIPTION}: {differing}. "
+            "Save the model again, or restore the options that it was saved with.",
+            path=path.parent,
+        )
+    return restored
+
+
+def _signals_to_json(signals: Signals) -> dict[str, Any]:
+    return {
+        field.name: list(getattr(signals, field.name))
+        for field in fields(signals)
+        if field.name not in {"stats", "dt"}
+    } | {
+        "dt": signals.dt,
+        "stats": {
+            key: {"mean": stats.mean.tolist(), "std": stats.std.tolist()}
+            for key, stats in signals.stats.items()
+        },
+    }
+
+
+def _signals_from_json(data: Mapping[str, Any]) -> Signals:
+    stats = {key: NormStats(**value) for key, value in data["stats"].items()}
+    return Signals(**{**data, "stats": stats})

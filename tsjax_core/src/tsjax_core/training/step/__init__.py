@@ -1,0 +1,1 @@
+"""The compiled steps of training, and the epochs that are made of them."""

@@ -8,7 +8,6 @@ from the docstring.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import sys
 import types
@@ -24,6 +23,7 @@ import docstring_parser
 import jax
 import numpy as np
 
+from tsjax_core.checks import nearest
 from tsjax_core.errors import ConfigError
 from tsjax_core.protocols import BatchTransform, LossTerm
 from tsjax_core.registry.hookspecs import Kind
@@ -74,9 +74,7 @@ def decode(
     parameters, hints = _parameters(target), _hints(target)
     for key in table:
         if key not in parameters:
-            near = difflib.get_close_matches(key, parameters, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            have = ", ".join(parameters) or "none"
+            hint, have = nearest(key, parameters), ", ".join(parameters) or "none"
             raise _error(f"unknown option {key!r}.{hint} Options: {have}.", where, key, file)
     required = [n for n, p in parameters.items() if p.default is p.empty]
     if missing := [name for name in required if name not in table]:
@@ -235,8 +233,7 @@ def _is_literal(hint: Any) -> bool:
 def _literal(value: Any, hint: Any) -> Any:
     choices = typing.get_args(hint)
     if not any(value == choice and type(value) is type(choice) for choice in choices):
-        near = difflib.get_close_matches(str(value), map(str, choices), n=1)
-        hinted = f" Did you mean {near[0]!r}?" if near else ""
+        hinted = nearest(value, choices)
         raise ValueError(f"expected one of {_type_text(hint)}, got {value!r}.{hinted}")
     return value
 

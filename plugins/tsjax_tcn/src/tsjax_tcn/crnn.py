@@ -9,13 +9,13 @@ from typing import Literal, TypeAlias
 import jax
 from flax import nnx
 
-from tsjax_core.models.layers import Head, linear
-from tsjax_core.models.option_checks import (
+from tsjax_core.checks import (
     check_between_layers,
     check_choices,
     check_counts,
     check_probabilities,
 )
+from tsjax_core.models.layers import Head, linear
 from tsjax_core.models.recurrent_stack import LAYERS, Cell, RecurrentStack, RecurrentState
 from tsjax_core.models.scaling import InputScale, Standardize, require_signals
 from tsjax_core.types import Array, Signals

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from flax import nnx
 
+from tsjax_core.checks import check_choices, check_counts, check_probabilities
 from tsjax_core.models.layers import Head
-from tsjax_core.models.option_checks import check_choices, check_counts, check_probabilities
 from tsjax_core.models.scaling import InputScale, Standardize, require_signals
 from tsjax_core.types import Array, Signals
 from tsjax_tcn.stack import Activation, ConvOptions, ConvStack, ConvState, Normalization

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tsjax_core.data import options
+from tsjax_core.checks import whole_number
 from tsjax_core.data.sources import FullSequenceSource, WindowedSource
-from tsjax_core.data.weighting import WeightedSource, checked_weights
+from tsjax_core.data.weighting import WeightedSource, checked_column, checked_weights
 from tsjax_core.errors import ConfigError
 from tsjax_core.protocols import AttributeStore, ResidentSource, Source
 from tsjax_core.types import HostArray
@@ -41,7 +41,7 @@ def category_weights(
 
     Raises ConfigError for labels that are not one-dimensional, not of one kind, or NaN.
     """
-    values = options.checked_column("labels", labels, "windows", kinds=_LABELS)
+    values = checked_column("labels", labels, "windows", kinds=_LABELS)
     if values.dtype.kind == "f" and np.isnan(values).any():
         raise ConfigError(
             f"labels[{np.flatnonzero(np.isnan(values))[0]}] is NaN; give it a label of its own, "
@@ -74,13 +74,13 @@ def value_weights(
 
     Returns float64, (n,). Raises ConfigError for values that are not finite numbers, (n,).
     """
-    given = options.checked_column("values", values, "windows").astype(np.float64)
+    given = checked_column("values", values, "windows").astype(np.float64)
     if not np.isfinite(given).all():
         first = np.flatnonzero(~np.isfinite(given))[0]
         raise ConfigError(
             f"values[{first}] is {given[first]}; a value to balance by is finite.", key="values"
         )
-    bins = options.checked_count("bins", bins)
+    bins = whole_number("bins", bins, least=1)
     if quantiles:
         bins = min(bins, len(np.unique(given)))
         edges = np.unique(np.quantile(given, np.linspace(0, 1, bins + 1)))
@@ -125,7 +125,7 @@ def window_values(source: Source, values: Sequence[Any] | HostArray) -> HostArra
     Raises ConfigError for another number of values, and as `file_weights`.
     """
     n = len(_records_of(source).paths)
-    each = options.checked_column("values", values, "files", n=n, kinds=_LABELS)
+    each = checked_column("values", values, "files", n=n, kinds=_LABELS)
     return each[_files_of(source)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tsjax_core.data import options
+from tsjax_core.checks import whole_number
 from tsjax_core.data.sampling import EpochOrder, RoundsOrder, epoch_order, repeated_order
 from tsjax_core.data.sources import FullSequenceSource
 from tsjax_core.data.store import SPLITS, Split
@@ -49,11 +49,11 @@ class GrainPipeline:
     max_batches: int | None = None
 
     def __post_init__(self) -> None:
-        options.checked_count("bs", self.bs)
+        whole_number("bs", self.bs, "windows", least=1)
         for key, count in (("n_batches", self.n_batches), ("max_batches", self.max_batches)):
             if count is not None:
-                options.checked_count(key, count)
-        options.checked_count("seed", self.seed, least=0)
+                whole_number(key, count, "batches", least=1)
+        whole_number("seed", self.seed)
         if self.resident and not isinstance(self.train, ResidentSource):
             raise ConfigError(
                 f"resident is true, and {type(self.train).__name__} cannot be kept on the device "
@@ -90,7 +90,7 @@ class GrainPipeline:
         Each block is int64, (size, windows_per_batch), and the last one may be shorter. Raises
         ConfigError unless `size` is at least 1.
         """
-        options.checked_count("size", size)
+        whole_number("size", size, "batches", least=1)
         order, width = self._order(epoch), self.windows_per_batch
         steps = self.steps_per_epoch
         for first in range(0, steps, size):
@@ -198,7 +198,7 @@ def limit_batches(pipeline: GrainPipeline, n_batches: int) -> GrainPipeline:
 
     Raises ConfigError unless `n_batches` is a whole number of at least 1.
     """
-    n_batches = options.checked_count("n_batches", n_batches)
+    n_batches = whole_number("n_batches", n_batches, "batches", least=1)
     if pipeline.max_batches is not None:
         n_batches = min(n_batches, pipeline.max_batches)
     return replace(pipeline, max_batches=n_batches)
@@ -212,7 +212,7 @@ def exact_batches(pipeline: GrainPipeline, n_batches: int) -> GrainPipeline:
 
     Raises ConfigError unless `n_batches` is a whole number of at least 1.
     """
-    n_batches = options.checked_count("n_batches", n_batches)
+    n_batches = whole_number("n_batches", n_batches, "batches", least=1)
     return replace(pipeline, n_batches=n_batches, max_batches=None)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tsjax_core.checks import nearest
 from tsjax_core.errors import MissingSignalError, UnequalLengthError, WindowError
 from tsjax_core.types import HostArray
 
@@ -23,10 +23,10 @@ def missing_signal(
     path: Path, name: str, present: Sequence[str], *, what: str = "signal"
 ) -> MissingSignalError:
     """Return the error for a `what` that `path` lacks, with the nearest name that it has."""
-    near = difflib.get_close_matches(name, present, n=1, cutoff=0.6)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     there = f"It has: {listing(present)}." if present else f"It has no {what} at all."
-    return MissingSignalError(f"{path}: no {what} {name!r}. {there}{hint}", path=path, signal=name)
+    return MissingSignalError(
+        f"{path}: no {what} {name!r}. {there}{nearest(name, present)}", path=path, signal=name
+    )
 
 
 def common_length(path: Path, lengths: dict[str, int]) -> int:

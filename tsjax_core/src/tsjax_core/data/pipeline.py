@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from tsjax_core.data import options
+from tsjax_core.checks import choice, positive, whole_number
+from tsjax_core.data import arguments
 from tsjax_core.data.balancing import balancing_weights
 from tsjax_core.data.batches import GrainPipeline
 from tsjax_core.data.resample import ResampledStore
@@ -92,29 +93,29 @@ def create_grain_dls(
         DataError: The files do not hold what is asked of them; which of its kinds says why.
     """
     names = {
-        key: options.checked_names(key, value)
+        key: arguments.check_names(key, value)
         for key, value in (("u", u), ("y", y), ("u_scalars", u_scalars), ("y_scalars", y_scalars))
     }
-    options.check_inputs_and_outputs(names)
-    win_sz = options.checked_count("win_sz", win_sz)
-    stp_sz = options.checked_count("stp_sz", stp_sz)
-    valid_stp_sz = options.checked_count(
-        "valid_stp_sz", win_sz if valid_stp_sz is None else valid_stp_sz
+    arguments.check_inputs_and_outputs(names)
+    win_sz = whole_number("win_sz", win_sz, "samples", least=1)
+    stp_sz = whole_number("stp_sz", stp_sz, "samples", least=1)
+    valid_stp_sz = whole_number(
+        "valid_stp_sz", win_sz if valid_stp_sz is None else valid_stp_sz, "samples", least=1
     )
-    bs = options.checked_count("bs", bs)
-    seed = options.checked_count("seed", seed, least=0)
-    options.checked_choice("valid", valid, ("windows", "files"))
-    options.checked_choice("resample", resample, ("antialias", "linear"))
-    target_fs = options.checked_positive("target_fs", target_fs)
-    dt = options.checked_positive("dt", dt)
+    bs = whole_number("bs", bs, "windows", least=1)
+    seed = whole_number("seed", seed)
+    choice("valid", valid, ("windows", "files"))
+    choice("resample", resample, ("antialias", "linear"))
+    target_fs = None if target_fs is None else positive("target_fs", target_fs)
+    dt = None if dt is None else positive("dt", dt)
     if n_batches is not None:
-        n_batches = options.checked_count("n_batches", n_batches)
+        n_batches = whole_number("n_batches", n_batches, "batches", least=1)
 
     if isinstance(dataset, Mapping):
         files = check_split_files(dataset)
     else:
         files = find_split_files(dataset)
-    options.warn_of_overlap(files)
+    arguments.warn_of_overlap(files)
     stores: dict[Split, SignalStore] = {}
     for split in SPLITS:
         store = open_store(files[split], preload=preload, delimiter=delimiter, time=time)
@@ -141,7 +142,7 @@ def create_grain_dls(
         "valid": valid_files,
         "test": test,
     }
-    dt = 1 / target_fs if target_fs else options.common_dt(list(stores.values()), dt)
+    dt = 1 / target_fs if target_fs else arguments.common_dt(list(stores.values()), dt)
     signals = Signals(
         names["u"],
         names["y"],

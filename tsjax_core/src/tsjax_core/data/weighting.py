@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
-from tsjax_core.data import options
 from tsjax_core.data.sampling import uniform_draws
 from tsjax_core.errors import ConfigError
 from tsjax_core.protocols import BatchedSource, ResidentSource
@@ -119,9 +118,32 @@ def weighted_source(source: BatchedSource, weights: Sequence[float] | HostArray)
     return WeightedSource(source, relative)
 
 
+def checked_column(
+    key: str, values: Any, each: str, *, n: int | None = None, kinds: str = "biuf"
+) -> HostArray:
+    """Return `values` as an array with one entry for each of what `each` names, `n` if given.
+
+    Raises ConfigError for another shape, no entry, or another kind of data than NumPy's `kinds`.
+    """
+    try:
+        column = np.asarray(values)
+        got = f"{column.dtype} of shape {column.shape}"
+    except ValueError:
+        column, got = np.zeros((0, 0)), "lists of unequal length"
+    fits = column.ndim == 1 and len(column) == (n or len(column)) > 0
+    if not fits or column.dtype.kind not in kinds:
+        what = "number or text" if "U" in kinds else "number"
+        raise ConfigError(
+            f"{key}: got {got}; give one {what} for each of the "
+            f"{'' if n is None else f'{n} '}{each}.",
+            key=key,
+        )
+    return column
+
+
 def checked_weights(key: str, weights: Sequence[float] | HostArray, n: int) -> HostArray:
     """Return `weights` as float64, (n,); ConfigError unless finite, 0 or more, and not all 0."""
-    values = options.checked_column(key, weights, "windows", n=n).astype(np.float64)
+    values = checked_column(key, weights, "windows", n=n).astype(np.float64)
     wrong = np.flatnonzero(~np.isfinite(values) | (values < 0))
     if wrong.size:
         raise ConfigError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import index
 from typing import Any
 
 import numpy as np
 
-from tsjax_core.errors import ConfigError, ModelError
+from tsjax_core.checks import whole_number
+from tsjax_core.errors import ModelError
 from tsjax_core.inference.chunks import check_stateful, simulate, simulate_from
 from tsjax_core.types import HostArray
 
@@ -61,22 +61,11 @@ def predict_stateful(
     """
     check_stateful("predict_stateful", model)
     axes, inputs = _batched("predict_stateful", u, further)
-    length = None if chunk is None else _whole_number(chunk)
+    length = None
+    if chunk is not None:
+        length = whole_number("chunk", chunk, "samples", least=1, of="predict_stateful")
     y, after = simulate_from(state, model, inputs, length, caller="predict_stateful")
     return _unbatched("predict_stateful", u, axes, y), after
-
-
-def _whole_number(chunk: Any) -> int:
-    try:
-        number = index(chunk)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ConfigError(
-            f"predict_stateful got chunk = {chunk!r}; give a whole number of samples, 1 or more.",
-            key="chunk",
-        )
-    return number
 
 
 def _batched(caller: str, u: Any, further: Sequence[Any]) -> tuple[int, list[HostArray]]:

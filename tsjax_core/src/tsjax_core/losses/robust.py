@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from tsjax_core.errors import ConfigError
+from tsjax_core.checks import positive
 from tsjax_core.losses.measured import compare, mean_over
 from tsjax_core.losses.regression import channelwise
 from tsjax_core.protocols import LossTerm
@@ -26,12 +26,7 @@ def normalized_huber(delta: float = 1.0) -> LossTerm:
     Raises:
         ConfigError: `delta` is not a positive number.
     """
-    if not 0.0 < delta < math.inf:
-        raise ConfigError(
-            f"normalized_huber got delta = {delta!r}; give a positive number of standard "
-            "deviations.",
-            key="delta",
-        )
+    delta = positive("delta", delta, of="normalized_huber")
 
     @channelwise
     def huber(pred: AnyArray, target: AnyArray, y_mean: AnyArray, y_std: AnyArray) -> Array:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tsjax_core import checks
 from tsjax_core.errors import ConfigError
 from tsjax_core.losses.pointwise import library, reweighted
 from tsjax_core.losses.wrapping import Arguments, Points
@@ -88,8 +89,7 @@ def hardest(loss: LossTerm, share: float = 0.9) -> LossTerm:
     Raises:
         ConfigError: `share` is out of its range.
     """
-    if not 0.0 < share <= 1.0:
-        raise ConfigError(f"share = {share!r}; give a share above 0 and at most 1.", key="share")
+    share = checks.share("share", share, ends="(]")
 
     def reweigh(points: Points, arguments: Arguments) -> AnyArray:
         xp = library(points)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from tsjax_core.checks import positive
 from tsjax_core.errors import ConfigError
 from tsjax_core.losses.pointwise import library, reweighted
 from tsjax_core.losses.wrapping import Arguments, Points
@@ -78,8 +78,7 @@ def time_weighted(loss: LossTerm, first: float = 1.0, last: float = 0.1) -> Loss
             are scalars.
     """
     for key, value in (("first", first), ("last", last)):
-        if not 0.0 < value < math.inf:
-            raise ConfigError(f"{key} = {value!r}; give a positive number.", key=key)
+        positive(key, value)
 
     def reweigh(points: Points, arguments: Arguments) -> AnyArray:
         course = np.geomspace(first, last, points.values.shape[1])[:, None]

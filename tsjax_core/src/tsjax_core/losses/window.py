@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from tsjax_core.checks import whole_number
 from tsjax_core.errors import ConfigError
 from tsjax_core.losses.pointwise import checked_sequences, library, points_of
 from tsjax_core.losses.wrapping import Arguments, Form, Points, Term, wrap
@@ -27,7 +28,7 @@ def skip_n(loss: LossTerm, n: int) -> LossTerm:
         ConfigError: `n` is no whole number from 0 on; or, when the loss is computed, nothing of a
             sequence is left, or the targets are scalars.
     """
-    return _cut(loss, f"skip_n(n={n})", _count(n, "n"), 0)
+    return _cut(loss, f"skip_n(n={n})", whole_number("n", n, "samples"), 0)
 
 
 def cut_loss(loss: LossTerm, left: int = 0, right: int = 0) -> LossTerm:
@@ -45,14 +46,10 @@ def cut_loss(loss: LossTerm, left: int = 0, right: int = 0) -> LossTerm:
         ConfigError: `left` or `right` is no whole number from 0 on; or, when the loss is computed,
             nothing of a sequence is left, or the targets are scalars.
     """
-    name = f"cut_loss(left={left}, right={right})"
-    return _cut(loss, name, _count(left, "left"), _count(right, "right"))
-
-
-def _count(value: Any, key: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigError(f"{key} = {value!r}; give a whole number of samples, 0 or more.", key=key)
-    return value
+    left, right = (
+        whole_number(key, value, "samples") for key, value in (("left", left), ("right", right))
+    )
+    return _cut(loss, f"cut_loss(left={left}, right={right})", left, right)
 
 
 def _cut(loss: LossTerm, name: str, left: int, right: int) -> LossTerm:

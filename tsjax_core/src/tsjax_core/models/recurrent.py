@@ -8,13 +8,13 @@ from typing import ClassVar, Literal
 
 from flax import nnx
 
-from tsjax_core.models.layers import GRULayer, Head, Kernel, LSTMLayer, RNNLayer
-from tsjax_core.models.option_checks import (
+from tsjax_core.checks import (
     check_between_layers,
     check_choices,
     check_counts,
     check_probabilities,
 )
+from tsjax_core.models.layers import GRULayer, Head, Kernel, LSTMLayer, RNNLayer
 from tsjax_core.models.recurrent_stack import RecurrentLayer, RecurrentStack, RecurrentState
 from tsjax_core.models.scaling import InputScale, Standardize, require_signals
 from tsjax_core.types import Array, Signals

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tsjax_core.checks import nearest
 from tsjax_core.errors import ConfigError
 from tsjax_core.losses.regression import normalized_mae
 from tsjax_core.options import options_of
@@ -45,10 +45,9 @@ def make_learner(
     known = [option.name for option in options_of(spec_class)]
     for name in hyperparameters:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ConfigError(
-                f"{model} has no hyperparameter {name!r}.{hint} It has: {', '.join(known)}.",
+                f"{model} has no hyperparameter {name!r}.{nearest(name, known)} "
+                f"It has: {', '.join(known)}.",
                 key=name,
             )
     return Learner(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
+from tsjax_core.checks import whole_number
 from tsjax_core.errors import ConfigError
 from tsjax_core.signatures import name_of
 from tsjax_core.training.schedules import Schedule, warmup_cosine
@@ -58,13 +58,8 @@ def plan_fit(n_epochs: int, rate: float, schedule: Schedule | None, steps_per_ep
     Raises:
         ConfigError: `n_epochs` is not positive, or the schedule gives something else than factors.
     """
-    asked: Any = n_epochs
-    if isinstance(asked, bool) or not isinstance(asked, Integral) or asked < 1:
-        raise ConfigError(
-            f"n_epochs = {asked!r}; train for a whole number of epochs, at least 1.",
-            key="epochs",
-        )
-    progress = _progress(steps_per_epoch * int(asked))
+    n_epochs = whole_number("n_epochs", n_epochs, "epochs", least=1)
+    progress = _progress(steps_per_epoch * n_epochs)
     factors = schedule or warmup_cosine()
     rates = np.asarray(rate * factors(progress), np.float32)
     if rates.shape != progress.shape or not np.isfinite(rates).all():
@@ -73,7 +68,7 @@ def plan_fit(n_epochs: int, rate: float, schedule: Schedule | None, steps_per_ep
             f"progress of shape {progress.shape}; return one factor per value, all finite.",
             key="schedule",
         )
-    return Fit(int(asked), rates)
+    return Fit(n_epochs, rates)
 
 
 def _progress(n_steps: int) -> HostArray:

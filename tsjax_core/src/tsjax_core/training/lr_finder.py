@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tsjax_core.checks import positive, whole_number
 from tsjax_core.errors import ConfigError, DivergenceError
-from tsjax_core.training.optimizer.wrap import check_positive
 from tsjax_core.types import HostArray
 
 if TYPE_CHECKING:
@@ -61,19 +60,14 @@ def find_learning_rate(
     Raises:
         ConfigError: The rates or steps are out of range, or the optimizer has its own rate.
     """
-    first, last = check_positive(lowest, "lowest"), check_positive(highest, "highest")
+    first, last = positive("lowest", lowest), positive("highest", highest)
     if first >= last:
         raise ConfigError(
             f"lowest = {lowest!r} is not below highest = {highest!r}; give a range such as 1e-6 "
             "to 1.",
             key="lowest",
         )
-    asked: Any = n_steps
-    if isinstance(asked, bool) or not isinstance(asked, Integral) or asked < FEWEST:
-        raise ConfigError(
-            f"n_steps = {n_steps!r}; give a whole number of steps, at least {FEWEST}.",
-            key="n_steps",
-        )
+    n_steps = whole_number("n_steps", n_steps, "steps", least=FEWEST)
     n_epochs = math.ceil(n_steps / learner.pipeline.steps_per_epoch)
     total = n_epochs * learner.pipeline.steps_per_epoch
 

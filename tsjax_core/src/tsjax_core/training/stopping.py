@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flax import nnx
 
+from tsjax_core.checks import not_negative, whole_number
 from tsjax_core.errors import ConfigError
 from tsjax_core.training.checkpoints.checkpoints import read_model
 from tsjax_core.training.monitor import BestWeights, Mode, Monitor
@@ -46,15 +47,8 @@ class EarlyStopping:
         *,
         restore_best: bool = True,
     ) -> None:
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-            raise ConfigError(
-                f"patience = {patience!r}; give a whole number of epochs, at least 1.",
-                key="patience",
-            )
-        if not 0.0 <= min_delta < math.inf:
-            raise ConfigError(f"min_delta = {min_delta!r}; give 0 or more.", key="min_delta")
-        self.patience = patience
-        self.min_delta = min_delta
+        self.patience = whole_number("patience", patience, "epochs", least=1)
+        self.min_delta = not_negative("min_delta", min_delta)
         self.restore_best = restore_best
         self._monitor = Monitor(monitor, mode)
         self._begin()

@@ -16,8 +16,8 @@ import numpy as np
 
 from tsjax_core.errors import ConfigError
 from tsjax_core.protocols import BatchTransform
-from tsjax_core.transforms.options import inputs_of, numbers, per_channel, probability
-from tsjax_core.transforms.probability import with_probability
+from tsjax_core.transforms.channels import inputs_of, numbers, per_channel
+from tsjax_core.transforms.probability import check_probability, with_probability
 from tsjax_core.types import Array, Batch, HostArray
 
 
@@ -145,7 +145,7 @@ def _gaussian(
 
 def _added(draw: Callable[[Array, Array], Array], p: float, name: str) -> BatchTransform:
     """Return the transform that adds `draw(u, key)` to the inputs with probability `p`."""
-    probability(p, of=name)
+    check_probability(p, of=name)
 
     def add(batch: Batch, *, key: Array) -> Mapping[str, Any]:
         u = inputs_of(batch, of=name)

@@ -8,13 +8,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tsjax_core.checks import share as checked_share
 from tsjax_core.errors import ConfigError
 from tsjax_core.protocols import BatchTransform
 from tsjax_core.signatures import TRANSFORM_ARGUMENTS, declared, name_of
 from tsjax_core.transforms.changes import Transform, changes_shape, check_batch, signature_of
 from tsjax_core.transforms.compose import ComposedTransform
-from tsjax_core.transforms.options import probability
 from tsjax_core.types import Array, Batch
+
+
+def check_probability(p: Any, *, of: str) -> float:
+    """Return `p`; ConfigError that names the transform `of` unless it is a number from 0 to 1."""
+    return checked_share("p", p, "a probability", of=of, more=", the share of changed batches")
 
 
 def with_probability(transform: BatchTransform, p: float) -> BatchTransform:
@@ -33,7 +38,7 @@ def with_probability(transform: BatchTransform, p: float) -> BatchTransform:
             `changes_shape = True`.
         SignatureError: `transform` declares an argument that tsjax does not give.
     """
-    share, name = probability(p, of="with_probability"), name_of(transform)
+    share, name = check_probability(p, of="with_probability"), name_of(transform)
     wants = declared(
         transform, kind="transform", offered=TRANSFORM_ARGUMENTS, positional=("batch",)
     )

@@ -8,15 +8,14 @@ length is a program to compile.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
 import jax
 import numpy as np
 
+from tsjax_core.checks import share, whole_number
 from tsjax_core.errors import ConfigError
 from tsjax_core.protocols import BatchTransform
-from tsjax_core.transforms.options import samples
 from tsjax_core.types import Array, Batch
 
 N_LENGTHS = 8
@@ -38,10 +37,11 @@ def truncate_schedule(shortest: int = 50, start: float = 0.2, end: float = 0.6) 
     Raises:
         ConfigError: `shortest` is below 1, or not 0 <= start <= end <= 1.
     """
-    least = samples("shortest", shortest, of="truncate_schedule")
+    least = whole_number("shortest", shortest, "samples", least=1, of="truncate_schedule")
     # In float32, as progress is, so that progress = end is the end.
     begin, stop = (
-        np.float32(_share(name, value)) for name, value in (("start", start), ("end", end))
+        np.float32(share(name, value, "a share of the fit,", of="truncate_schedule"))
+        for name, value in (("start", start), ("end", end))
     )
     if begin > stop:
         raise ConfigError(
@@ -73,7 +73,7 @@ def vary_length(shortest: int = 50) -> BatchTransform:
     Raises:
         ConfigError: `shortest` is below 1.
     """
-    least = samples("shortest", shortest, of="vary_length")
+    least = whole_number("shortest", shortest, "samples", least=1, of="vary_length")
 
     def vary(batch: Batch, *, key: Array) -> Mapping[str, Any]:
         lengths = _lengths(least, _length(batch, of="vary_length"))
@@ -105,15 +105,6 @@ def _length(batch: Batch, *, of: str) -> int:
 
 def _cut(batch: Batch, n: int) -> Mapping[str, Any]:
     return {key: x[:, :n] if x.ndim == 3 else x for key, x in batch.items()}
-
-
-def _share(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:
-        raise ConfigError(
-            f"truncate_schedule got {name} = {value!r}; give a share of the fit, from 0 to 1.",
-            key=name,
-        )
-    return float(value)
 
 
 def _named(transform: Any, name: str) -> BatchTransform:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tsjax_core.checks import whole_number
 from tsjax_core.errors import CheckpointError, ConfigError
 from tsjax_core.training.checkpoints.checkpoint_file import (
     Stored,
@@ -66,14 +67,9 @@ class Checkpoints:
         monitor: str = "valid_loss",
         mode: Mode = "min",
     ) -> None:
-        for key, value, least in (("keep_last", keep_last, 1), ("keep_best", keep_best, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigError(
-                    f"{key} = {value!r}; give a whole number of epochs, at least {least}.", key=key
-                )
         self.path = Path(path)
-        self.keep_last = keep_last
-        self.keep_best = keep_best
+        self.keep_last = whole_number("keep_last", keep_last, "epochs", least=1)
+        self.keep_best = whole_number("keep_best", keep_best, "epochs")
         self._monitor = Monitor(monitor, mode)
         self._writing: int | None = None
 

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tsjax_core.checks import share
 from tsjax_core.errors import ConfigError
-from tsjax_core.training.optimizer.wrap import Optimizer, is_number, wrapped
+from tsjax_core.training.optimizer.wrap import Optimizer, wrapped
 from tsjax_core.types import Array
 
 
@@ -33,11 +34,7 @@ def average_weights(optimizer: Optimizer, decay: float = 0.999) -> Optimizer:
     Raises:
         ConfigError: `decay` is not between 0 and 1, or `optimizer` is no optimizer.
     """
-    if not is_number(decay) or not 0.0 < decay < 1.0:
-        raise ConfigError(
-            f"decay = {decay!r}; give a number between 0 and 1, such as 0.999.", key="decay"
-        )
-    log_decay = math.log(decay)
+    log_decay = math.log(share("decay", decay, "a number", ends="()", more=", such as 0.999"))
 
     def wrap(inner: optax.GradientTransformationExtraArgs) -> optax.GradientTransformation:
         def init(params: Any) -> AverageState:

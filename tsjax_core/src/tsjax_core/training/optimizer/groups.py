@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import optax
 
+from tsjax_core.checks import is_number
 from tsjax_core.errors import ConfigError
 from tsjax_core.signatures import name_of
 from tsjax_core.training.optimizer.averaging import refuse_average
@@ -17,7 +18,7 @@ from tsjax_core.training.optimizer.parameter_names import (
     first_match,
     parameter_name,
 )
-from tsjax_core.training.optimizer.wrap import Optimizer, check_optimizer, is_number
+from tsjax_core.training.optimizer.wrap import Optimizer, check_optimizer
 from tsjax_core.types import Array
 
 _SHARED, _FROZEN = "shared", "frozen"

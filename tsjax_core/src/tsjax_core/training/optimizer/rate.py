@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from tsjax_core.checks import is_number
 from tsjax_core.errors import ConfigError
 from tsjax_core.training.optimizer.averaging import averaged_params
 from tsjax_core.training.optimizer.updates import apply_updates, skip_nonfinite, skipped_steps
@@ -72,7 +72,7 @@ class RateControlled:
             )
         rate: Any = DEFAULT_LR if lr is None else lr
         with np.errstate(over="ignore"):
-            usable = isinstance(rate, Real) and 0.0 < np.float32(float(rate)) < np.inf
+            usable = is_number(rate) and 0.0 < np.float32(float(rate)) < np.inf
         if not usable:
             raise ConfigError(
                 f"lr = {rate!r} is not a positive number that a float of 32 bits can hold.",

@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tsjax_core.checks import positive
 from tsjax_core.training.optimizer.averaging import refuse_average
 from tsjax_core.training.optimizer.parameter_names import check_patterns, mask_of
-from tsjax_core.training.optimizer.wrap import Optimizer, check_positive, wrapped
+from tsjax_core.training.optimizer.wrap import Optimizer, wrapped
 from tsjax_core.types import Array
 
 _Condition: TypeAlias = Callable[[Any, Mapping[str, Any]], Array]
@@ -69,7 +70,7 @@ def skip_large(optimizer: Optimizer, max_norm: float) -> Optimizer:
     Raises:
         ConfigError: `max_norm` is not positive, or `optimizer` is no optimizer.
     """
-    limit = check_positive(max_norm, "max_norm")
+    limit = positive("max_norm", max_norm)
 
     def is_bad(gradients: Any, extra: Mapping[str, Any]) -> Array:
         del extra
@@ -87,7 +88,7 @@ def clip_gradients(optimizer: Optimizer, max_norm: float) -> Optimizer:
     Raises:
         ConfigError: `max_norm` is not positive, or `optimizer` is no optimizer.
     """
-    clip = optax.clip_by_global_norm(check_positive(max_norm, "max_norm"))
+    clip = optax.clip_by_global_norm(positive("max_norm", max_norm))
     return wrapped(optimizer, lambda inner: optax.chain(clip, inner), "clip_gradients")
 
 
@@ -101,7 +102,7 @@ def clip_weights(optimizer: Optimizer, limit: float, pattern: str = "*") -> Opti
             meets the parameters: none matches, or `average_weights` is within `optimizer`, where it
             would average weights that are not clipped.
     """
-    bound = check_positive(limit, "limit")
+    bound = positive("limit", limit)
 
     def wrap(inner: optax.GradientTransformationExtraArgs) -> optax.GradientTransformation:
         def init(params: Any) -> WithinState:

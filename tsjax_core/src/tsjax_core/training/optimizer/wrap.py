@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
-from numbers import Real
 from typing import Any, TypeAlias
 
 import optax
@@ -65,18 +63,6 @@ def wrapped(
 
     build.__name__ = build.__qualname__ = f"{name}({name_of(optimizer)})"
     return build
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether `value` is a real number, which a truth value is not."""
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def check_positive(value: Any, key: str) -> float:
-    """Return `value` as a number, or raise ConfigError unless it is positive and finite."""
-    if not is_number(value) or not 0.0 < float(value) < math.inf:
-        raise ConfigError(f"{key} = {value!r}; give a positive number.", key=key)
-    return float(value)
 
 
 def _shown(optimizer: Any) -> str:

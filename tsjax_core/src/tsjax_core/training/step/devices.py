@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from numbers import Integral
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from tsjax_core.checks import whole_number
 from tsjax_core.errors import ConfigError
 from tsjax_core.training.checkpoints.packing import is_key
 from tsjax_core.types import Batch
@@ -46,13 +46,7 @@ class Placement:
     """
 
     def __init__(self, n_devices: int, windows: int) -> None:
-        asked: Any = n_devices
-        if isinstance(asked, bool) or not isinstance(asked, Integral) or asked < 1:
-            raise ConfigError(
-                f"devices = {asked!r}; give the number of devices that share a batch, at least 1.",
-                key="devices",
-            )
-        self.n_devices = int(asked)
+        self.n_devices = whole_number("devices", n_devices, "devices", least=1)
         self.replicated: NamedSharding | None = None
         self._mesh: Mesh | None = None
         if self.n_devices == 1 and jax.process_count() == 1:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from tsjax_core import Signals
-from tsjax_core.models.option_checks import check_counts
+from tsjax_core.checks import check_counts
 from tsjax_core.models.scaling import Standardize
 
 

@@ -1,25 +1,20 @@
-"""Checks of what a user asks of a data set, before and after its files are opened."""
+"""Arguments of `create_grain_dls` that are checked against each other and against the files."""
 
 from __future__ import annotations
 
-import math
-import operator
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tsjax_core.data.checks import listing
 from tsjax_core.data.hdf5_layout import DT_TOLERANCE
 from tsjax_core.data.store import SPLITS, Split
 from tsjax_core.errors import ConfigError, DataError
 from tsjax_core.protocols import SampledStore, SignalStore
-from tsjax_core.types import HostArray
 
 
-def checked_names(key: str, names: Any) -> tuple[str, ...]:
+def check_names(key: str, names: Any) -> tuple[str, ...]:
     """Return the channel names `names` as a tuple.
 
     Raises ConfigError unless they are a list of different, non-empty strings.
@@ -32,58 +27,6 @@ def checked_names(key: str, names: Any) -> tuple[str, ...]:
         if list(names).count(name) > 1:
             raise ConfigError(f"{key} names {name!r} more than once.", key=key)
     return tuple(names)
-
-
-def checked_count(key: str, value: Any, *, least: int = 1) -> int:
-    """Return `value` as an int; ConfigError unless it is a whole number of at least `least`."""
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = least - 1
-    if isinstance(value, bool) or count < least:
-        raise ConfigError(f"{key} is {value!r}; it is a whole number of at least {least}.", key=key)
-    return count
-
-
-def checked_positive(key: str, value: Any) -> float | None:
-    """Return `value` as a float, or None; ConfigError unless it is None or finite and above 0."""
-    if value is None:
-        return None
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value < math.inf:
-        raise ConfigError(f"{key} is {value!r}; it is a finite number above 0.", key=key)
-    return float(value)
-
-
-def checked_choice(key: str, value: Any, choices: Sequence[str]) -> None:
-    """Raise ConfigError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ConfigError(
-            f"{key} is {value!r}; it is {' or '.join(repr(each) for each in choices)}.", key=key
-        )
-
-
-def checked_column(
-    key: str, values: Any, each: str, *, n: int | None = None, kinds: str = "biuf"
-) -> HostArray:
-    """Return `values` as an array with one entry for each of what `each` names, `n` if given.
-
-    Raises ConfigError for another shape, no entry, or another kind of data than NumPy's `kinds`.
-    """
-    try:
-        column = np.asarray(values)
-        got = f"{column.dtype} of shape {column.shape}"
-    except ValueError:
-        column, got = np.zeros((0, 0)), "lists of unequal length"
-    fits = column.ndim == 1 and len(column) == (n or len(column)) > 0
-    if not fits or column.dtype.kind not in kinds:
-        what = "number or text" if "U" in kinds else "number"
-        raise ConfigError(
-            f"{key}: got {got}; give one {what} for each of the "
-            f"{'' if n is None else f'{n} '}{each}.",
-            key=key,
-        )
-    return column
 
 
 def check_inputs_and_outputs(names: Mapping[str, Sequence[str]]) -> None:

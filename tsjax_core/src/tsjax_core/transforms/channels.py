@@ -1,8 +1,7 @@
-"""Options that several transforms have in common, and the input signals that they act on."""
+"""The input channels that a transform acts on, and options with one value for each of them."""
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any
 
 import jax.numpy as jnp
@@ -31,34 +30,6 @@ def numbers(name: str, value: Any, *, of: str, signed: bool = False) -> HostArra
         wanted = "finite numbers" if signed else "finite numbers, 0 or more"
         raise ConfigError(f"{of} got {name} = {value!r}; give {wanted}.", key=name)
     return array.astype(np.float64)
-
-
-def probability(value: Any, *, of: str) -> float:
-    """Return the option `p` of the transform `of`.
-
-    Raises:
-        ConfigError: It is no number from 0 to 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:
-        raise ConfigError(
-            f"{of} got p = {value!r}; give a probability from 0 to 1, the share of the batches "
-            "that are changed.",
-            key="p",
-        )
-    return float(value)
-
-
-def samples(name: str, value: Any, *, of: str) -> int:
-    """Return the option `name` of the transform `of`, a number of samples.
-
-    Raises:
-        ConfigError: It is no whole number, or below 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ConfigError(
-            f"{of} got {name} = {value!r}; give a whole number of samples, at least 1.", key=name
-        )
-    return int(value)
 
 
 def inputs_of(batch: Batch, *, of: str) -> Array:

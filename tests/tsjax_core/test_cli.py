@@ -190,7 +190,8 @@ def test_predict_reads_files_as_the_run_does(folder, tsjax, monkeypatch):
     data = folder / "data" / "test" / "multisine.hdf5"
     assert tsjax("predict", "slow", data, "--out", "slow.hdf5")[0] == 0
     learner = load_learner(Path("slow"))
-    pairs, names = learner.simulate_split("test")
+    evaluation = learner.evaluate("test")
+    pairs, names = evaluation.pairs, tuple(evaluation.files)
     expected = pairs[names.index("multisine.hdf5")][0][0, :, 0]
     with h5py.File("slow.hdf5") as file:
         np.testing.assert_allclose(file["y"][5:], expected, rtol=1e-4, atol=1e-6)
@@ -477,7 +478,7 @@ def test_warnings_are_one_line_on_standard_error(folder, tsjax, tmp_path):
 @pytest.mark.slow
 def test_the_demonstration_beats_the_linear_model(folder, tsjax, monkeypatch, tmp_path):
     """With a tenth of its training, data, experiment, run and comparison are there."""
-    from tsjax_core import demo
+    from tsjax_core.experiments import demo
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "EXPERIMENT", demo.EXPERIMENT.replace("epochs = 40", "epochs = 4"))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tsjax_core import Simulator, predict, predict_stateful, simulation
+from tsjax_core import Simulator, predict, predict_stateful
+from tsjax_core.inference import chunks
 from tsjax_tcn import CRNN, TCN
 
 SPECS = {
@@ -26,7 +27,7 @@ def test_a_long_record_a_stream_and_single_samples_agree(case, spec):
     further = [np.float32([[1.0], [2.0], [0.5]])] if spec.scalar_inputs else []
     whole = np.asarray(model(u, *further))
     atol = 1e-5 * case.signals.stats["y"].std
-    assert simulation.is_long([u])
+    assert chunks.is_long([u])
     assert np.all(np.abs(predict(model, u, *further) - whole) < atol)
     # Chunks that are shorter and longer than what the convolutions remember.
     begun, state = predict_stateful(model, u[:, :30], chunk=6, further=further)

@@ -382,7 +382,7 @@ def test_specs_survive_json_and_repr_and_meet_the_protocols(case, spec):
         ({"kernel_size": True}, ["kernel_size = True", "whole number"]),
         ({"layers_per_block": 0}, ["layers_per_block = 0", "at least 1"]),
         ({"dropout": 1.0}, ["dropout = 1.0", "probability"]),
-        ({"dropout": "a"}, ["dropout = 'a' is not a number", "probability"]),
+        ({"dropout": "a"}, ["dropout = 'a'; give a probability"]),
         ({"activation": "mich"}, ["activation = 'mich'", "'leaky_relu'", "Did you mean 'mish'?"]),
         ({"normalization": "batch"}, ["normalization = 'batch'", "Did you mean 'batchnorm'?"]),
     ],

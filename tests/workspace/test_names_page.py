@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tsjax_core import component_checks, errors, plugin_loading, registry
+from tsjax_core import errors
 from tsjax_core.errors import PluginError, TsjaxError
+from tsjax_core.registry import component_checks, plugin_loading, registry
 from tsjax_core.registry.registry import Registry
 
 PAGE = (Path(__file__).parents[2] / "docs" / "names.md").read_text(encoding="utf-8")

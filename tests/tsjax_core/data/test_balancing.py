@@ -240,8 +240,8 @@ def test_weights_by_product_of_a_weighted_source(source):
         (category_weights, ([1.0, np.nan],), "labels", r"labels\[1\] is NaN; give it a label"),
         (value_weights, (["a"],), "values", "got <U1 of shape"),
         (value_weights, ([1.0, np.inf],), "values", r"values\[1\] is inf; a value to balance by"),
-        (value_weights, ([1.0, 2.0], 0), "bins", "bins is 0; it is a whole number of at least 1"),
-        (value_weights, ([1.0, 2.0], 2.5), "bins", "bins is 2.5"),
+        (value_weights, ([1.0, 2.0], 0), "bins", "bins = 0; give a whole number, at least 1"),
+        (value_weights, ([1.0, 2.0], 2.5), "bins", "bins = 2.5"),
     ],
 )
 def test_wrong_labels_and_values(told, function, arguments, key, text):
@@ -278,7 +278,7 @@ def test_sources_without_files(source, told):
     for function, argument in ((window_attributes, "load"), (window_values, [1])):
         error = told(ConfigError, function, Anonymous(), argument)
         assert error.key == "source"
-        assert "only a WindowedSource, weighted or not, tells its files" in str(error)
+        assert "only a source whose `records` are the files" in str(error)
 
 
 def test_attributes_that_are_not_there(source, array_store, told):

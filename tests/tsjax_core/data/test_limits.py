@@ -193,7 +193,7 @@ def test_wrong_numbers(data, told, wrong):
     for change in (limit_batches, exact_batches):
         error = told(ConfigError, change, data, wrong)
         assert error.key == "n_batches"
-        assert f"n_batches is {wrong!r}; it is a whole number of at least 1." == str(error)
+        assert f"n_batches = {wrong!r}; give a whole number of batches, at least 1." == str(error)
     if wrong is not None:
         error = told(ConfigError, dataclasses.replace, data, max_batches=wrong)
         assert error.key == "max_batches"

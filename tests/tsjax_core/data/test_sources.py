@@ -244,8 +244,13 @@ def test_some_files_shorter_than_a_window(array_store):
     [
         (([], ["y"]), {}, "u", "u is empty"),
         ((["u"], []), {}, "y", "y and y_scalars are empty"),
-        ((["u"], ["y"]), {"win_sz": 0}, "win_sz", "win_sz is 0; it is at least 1 sample"),
-        ((["u"], ["y"]), {"stp_sz": 0}, "stp_sz", "stp_sz is 0"),
+        (
+            (["u"], ["y"]),
+            {"win_sz": 0},
+            "win_sz",
+            "win_sz = 0; give a whole number of samples, at least 1",
+        ),
+        ((["u"], ["y"]), {"stp_sz": 0}, "stp_sz", "stp_sz = 0"),
         ((["u"], ["y"]), {"u_scalars": ["m"]}, "u_scalars", "and ArrayStore has none"),
         ((["u"], []), {"y_scalars": ["m"]}, "y_scalars", "scalars (m) are attributes of HDF5"),
     ],

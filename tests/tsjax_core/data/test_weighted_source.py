@@ -310,5 +310,6 @@ def test_source_that_decides_itself(windows):
     first = next(iter(limit_batches(pipeline, 1).train_batches(0)))
     assert first["u"][:, 0, 0].tolist() == [9, 8, 7, 6, 5]
     assert "windows an epoch, drawn, read from the files" in pipeline.summary()
-    both = dataclasses.replace(pipeline, train=weighted_source(Backwards(10), np.arange(10) == 2))
-    assert [batch.tolist() for batch in both.batch_indices(0)] == [[2] * 5] * 2
+    with pytest.raises(ConfigError, match="it is no WeighableSource") as caught:
+        weighted_source(Backwards(10), np.arange(10) == 2)
+    print(caught.value)

@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from tsjax_core import GRU, Learner, create_grain_dls, rmse, simulation
+from tsjax_core import GRU, Learner, create_grain_dls, rmse
+from tsjax_core.inference import chunks
 
 LENGTHS = {"train": (300, 260), "valid": (16_000, 17_000), "test": (40_011, 300, 20_500)}
 
@@ -58,7 +59,8 @@ def test_chunks_change_no_number(records, reads):
     model = GRU(hidden_size=5) if reads == ("u",) else Follower()
     learner = Learner(model, records, n_skip=7, metrics=[rmse], reads=reads)
     for split in ("valid", "test"):
-        pairs, files = learner.simulate_split(split)
+        evaluation = learner.evaluate(split)
+        pairs, files = evaluation.pairs, tuple(evaluation.files)
         assert len(files) == len(LENGTHS[split])
         for number, (simulated, measured) in enumerate(pairs):
             record = records.split(split)[number]
@@ -71,9 +73,8 @@ def test_chunks_change_no_number(records, reads):
 def test_no_program_takes_a_long_record(records):
     """Long records share programs for chunks; the one for whole records sees the short alone."""
     learner = Learner(GRU(hidden_size=6), records)
-    before = simulation._advance._cache_size()
+    before = chunks._advance._cache_size()
     learner.evaluate("test")
-    assert simulation._advance._cache_size() - before == 2
-    assert learner.engine.predict._cache_size() == 1
+    assert chunks._advance._cache_size() - before == 2
     learner.evaluate("test")
-    assert simulation._advance._cache_size() - before == 2
+    assert chunks._advance._cache_size() - before == 2

@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from tsjax_core import GRU, LSTM, RNN, NormStats, Signals, predict, predict_stateful, simulation
+from tsjax_core import GRU, LSTM, RNN, NormStats, Signals, predict, predict_stateful
+from tsjax_core.inference import chunks
 from tsjax_core.errors import ConfigError, ModelError
 
 
@@ -124,7 +125,7 @@ def test_a_long_record_has_the_outputs_of_the_whole(case):
     built = spec.build(signals(n_u, n_y), rngs=nnx.Rngs(1))
     u = draw(0, *shape, n_u)
     further = [draw(1, shape[0], 1)] if spec.scalar_inputs else []
-    assert simulation.is_long([u])
+    assert chunks.is_long([u])
     whole = np.asarray(built(u, *further))
     assert_equal_to_rounding(predict(built, u, *further), whole)
 
@@ -209,7 +210,7 @@ def test_a_model_without_state_is_run_whole():
 def test_records_of_similar_length_share_a_program():
     """One program for lengths that are filled up alike, be they short or long."""
     built = GRU(hidden_size=6).build(signals(1, 1), rngs=nnx.Rngs(0))
-    compiled = simulation._apply, simulation._advance
+    compiled = chunks._apply, chunks._advance
     before = [each._cache_size() for each in compiled]
     for length in (97, 100, 104):
         assert predict(built, draw(length, length)).shape == (length,)
@@ -221,7 +222,7 @@ def test_records_of_similar_length_share_a_program():
 def test_what_fills_the_chunks_is_little():
     """The samples that are computed exceed those of the record by less than an eighth."""
     for time in (16_385, 18_500, 33_333, 100_000, 1_234_567):
-        length = simulation._filled_length(time, 1 << 14)
+        length = chunks._filled_length(time, 1 << 14)
         assert 1 << 13 <= length <= 1 << 14
         assert time <= -(-time // length) * length < 1.125 * time
 
@@ -230,13 +231,13 @@ def test_parts_of_all_lengths_share_few_programs():
     """Parts of many lengths compile once for each power of two, and give the whole."""
     built = LSTM(hidden_size=5).build(signals(2, 3), rngs=nnx.Rngs(0))
     u = draw(7, 600, 2)
-    before = simulation._advance._cache_size()
+    before = chunks._advance._cache_size()
     parts, state, start = [], None, 0
     for length in (1, 2, 63, *range(16, 32), 32):
         y, state = predict_stateful(built, u[start : start + length], state)
         parts.append(y)
         start += length
-    assert simulation._advance._cache_size() - before == 6
+    assert chunks._advance._cache_size() - before == 6
     assert_equal_to_rounding(np.concatenate(parts), predict(built, u[:start]))
 
 
@@ -244,10 +245,10 @@ def test_parts_of_the_length_of_a_chunk_need_one_program():
     """`chunk` sets the samples of a call, also where it is no power of two."""
     built = RNN(hidden_size=5).build(signals(1, 1), rngs=nnx.Rngs(0))
     u = draw(8, 900)
-    before = simulation._advance._cache_size()
+    before = chunks._advance._cache_size()
     first, state = predict_stateful(built, u[:300], chunk=np.int64(300))
     second, _ = predict_stateful(built, u[300:], state, chunk=300)
-    assert simulation._advance._cache_size() - before == 1
+    assert chunks._advance._cache_size() - before == 1
     assert_equal_to_rounding(np.concatenate([first, second]), predict(built, u))
 
 
@@ -258,13 +259,13 @@ def test_other_parameters_need_no_program():
     )
     u = draw(9, 50, 2)
     y, state = predict(first, u), predict_stateful(first, u)[1]
-    before = simulation._apply._cache_size(), simulation._advance._cache_size()
+    before = chunks._apply._cache_size(), chunks._advance._cache_size()
     other = predict(second, u)
     assert np.abs(other - y).max() > 0.01
     np.testing.assert_array_equal(predict_stateful(second, u, state)[0].shape, y.shape)
     nnx.update(first, nnx.state(second))
     np.testing.assert_array_equal(predict(first, u), other)
-    assert before == (simulation._apply._cache_size(), simulation._advance._cache_size())
+    assert before == (chunks._apply._cache_size(), chunks._advance._cache_size())
 
 
 def test_a_state_can_be_used_again():

@@ -21,8 +21,8 @@ from tsjax_core import (
     registry,
 )
 from tsjax_core.errors import SavedModelError, UnknownNamespaceError
+from tsjax_core.inference import saved_model as saved
 from tsjax_core.models.recurrent import GRU
-from tsjax_core.training import saved
 
 
 @pytest.fixture(scope="module")

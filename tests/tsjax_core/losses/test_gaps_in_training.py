@@ -69,7 +69,7 @@ def test_training_goes_on_over_gaps_and_equally_on_both_data_paths(learners):
 def test_the_loss_of_a_split_is_the_mean_over_what_is_measured(learners, split):
     """Files of unequal length and with unequal gaps, against NumPy."""
     learner = learners[0]
-    pairs, _ = learner.simulate_split(split)
+    pairs = learner.evaluate(split).pairs
     std = learner.signals.stats["y"].std.astype(np.float64)
     squares = np.concatenate([((p - t) / std).reshape(-1) ** 2 for p, t in pairs])
     assert 0.2 < np.isnan(squares).mean() < 0.8

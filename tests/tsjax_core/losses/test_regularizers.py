@@ -81,7 +81,7 @@ def test_every_named_term_is_in_the_history_and_in_its_figure(data):
     assert list(result.terms) == names
     assert all(value > 0.0 for value in result.terms.values())
     assert sum(result.terms.values()) == pytest.approx(result.train_loss)
-    pairs, _ = learner.simulate_split("valid")
+    pairs = learner.evaluate("valid").pairs
     std = learner.signals.stats["y"].std
     squares = np.concatenate([((p - t) / std)[:, 5:].ravel() ** 2 for p, t in pairs])
     assert result.valid_loss == pytest.approx(np.mean(squares, dtype=np.float64), rel=1e-6)

@@ -45,6 +45,6 @@ def test_log_cosh_is_exact_for_tiny_and_huge_errors():
 @pytest.mark.parametrize("delta", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_threshold_that_is_no_positive_number_is_refused(delta):
     """The error names the option."""
-    with pytest.raises(ConfigError, match="positive number of standard deviations") as caught:
+    with pytest.raises(ConfigError, match="give a finite number above 0") as caught:
         normalized_huber(delta)
     assert caught.value.key == "delta"

@@ -220,7 +220,7 @@ def test_scalar_targets_are_weighted_as_sequences_of_one_sample():
             ),
             r"broadcasts to \(3, 9\)\.",
         ),
-        (lambda x: time_weighted(mse, first=0.0), "first = 0.0; give a positive number"),
+        (lambda x: time_weighted(mse, first=0.0), "first = 0.0; give a finite number above 0"),
         (lambda x: time_weighted(mse, last=np.inf), "last = inf"),
         (lambda x: time_weighted(mse)(x[0], x[0]), r"time_weighted got .* shape \(9, 2\)"),
         (lambda x: random_length(mse, 0), "shortest = 0"),

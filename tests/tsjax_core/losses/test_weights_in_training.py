@@ -29,7 +29,7 @@ def test_weights_stay_in_place_behind_n_skip(data):
     loss = weighted_loss(mse, lambda batch: abs(batch["u"][..., 0]))
     learner = Learner(GRU(hidden_size=2), data, loss, n_skip=7)
     (result,) = learner.fit_iter(1)
-    pairs, _ = learner.simulate_split("valid")
+    pairs = learner.evaluate("valid").pairs
     assert len(pairs) == 1
     pred, target = (x.astype(np.float64) for x in pairs[0])
     u = np.stack([data.valid[i]["u"] for i in range(len(data.valid))])
@@ -51,7 +51,7 @@ def test_what_is_drawn_is_drawn_anew_in_training_and_alike_in_validation(data):
     learner = Learner(GRU(hidden_size=2), data, loss)
     (result,) = learner.fit_iter(1)
     assert list(result.terms) == ["drawn", "late", "hard"]
-    ((pred, target),) = learner.simulate_split("valid")[0]
+    ((pred, target),) = learner.evaluate("valid").pairs
     error = pred.astype(np.float64) - target
     late = np.average(np.abs(error).mean((0, 2)), weights=np.geomspace(0.1, 1.0, 40))
     squares = np.sort((error**2).mean((1, 2)))[::-1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +25,7 @@ from tsjax_core import (
 )
 from tsjax_core.errors import SignatureError
 from tsjax_core.losses.compose import named_terms
-from tsjax_core.signatures import is_loss_term, name_of
+from tsjax_core.signatures import is_loss_term, name_of, wants_of
 from tsjax_core.training.compatibility import check_metrics
 from tsjax_core.training.evaluation import compute_scores
 
@@ -62,7 +60,7 @@ def physics(pred, target, y_mean, y_std, *, batch, aux):
 def given(loss, example):
     u = np.linspace(0.5, 1.5, example.pred.size, dtype=np.float32).reshape(example.pred.shape)
     offered = {"key": KEY, "batch": {"u": u, "y": example.target}, "aux": {"gain": 2.0}}
-    return {name: offered[name] for name in inspect.signature(loss).parameters if name in offered}
+    return {name: offered[name] for name in wants_of(loss)}
 
 
 def value(loss, example, pred=None):

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tsjax_core import cli, new_plugin
+from tsjax_core import cli
 from tsjax_core.errors import ConfigError, RunDirectoryError
+from tsjax_core.registry import new_plugin
 
 LONG = "x" * 40
 

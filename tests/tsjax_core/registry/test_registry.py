@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tsjax_core import registry as registry_module
 from tsjax_core.errors import (
     BrokenPluginError,
     ConfigError,
@@ -17,6 +16,7 @@ from tsjax_core.errors import (
     UnknownNameError,
     UnknownNamespaceError,
 )
+from tsjax_core.registry import registry as registry_module
 from tsjax_core.registry.hookspecs import KINDS
 from tsjax_core.registry.registry import Registry
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tsjax_core import registry
+from tsjax_core.registry import registry
 from tsjax_core.testing import (
     ModelConformance,
     StatefulModelConformance,

@@ -101,7 +101,7 @@ def test_the_best_weights_are_kept(data):
 def test_what_to_keep_is_one_of_two(data):
     """Nothing is trained before that is known."""
     learner = make_learner(data, "core/gru", hidden_size=4)
-    with pytest.raises(ConfigError, match="keep = 'first'; give 'best' or 'last'") as caught:
+    with pytest.raises(ConfigError, match="keep = 'first'; give one of 'best', 'last'") as caught:
         learner.fit(1, keep="first")
     print(caught.value)
     assert learner.fit_in_progress is None
@@ -245,7 +245,8 @@ def test_a_model_that_is_not_stateful_is_run_on_unpadded_files(wide):
             return jnp.broadcast_to(u.mean(1, keepdims=True), u.shape) @ self.gain[...]
 
     learner = Learner(MeanOfInputs(), wide, loss=mse)
-    pairs, names = learner.simulate_split("test")
+    evaluation = learner.evaluate("test")
+    pairs, names = evaluation.pairs, tuple(evaluation.files)
     for (pred, _), index in zip(pairs, range(len(names)), strict=True):
         u = wide.test[index]["u"]
         np.testing.assert_allclose(pred[0, 0], u.mean(0) @ np.ones((2, 3)), rtol=1e-4)
@@ -276,8 +277,7 @@ def test_fits_reuse_the_compiled_step(data):
     learner = make_learner(data, "core/rnn", hidden_size=3)
     learner.fit(1, lr=1e-2, show_progress=False)
     learner.fit_flat_cos(2, lr=1e-3, show_progress=False)
-    assert learner.engine._run_compiled._cache_size() == 1
-    assert learner.engine.predict._cache_size() == 1
+    assert learner.engine._make_compiled._cache_size() == 1
 
 
 def test_a_step_takes_over_the_memory_of_the_state_before(data):
@@ -288,7 +288,7 @@ def test_a_step_takes_over_the_memory_of_the_state_before(data):
         state = learner.state_before(fit)
         run = next(learner.runs_of_epoch(fit, 0))
         *_, buffers, _ = split_model(learner.model)
-        learner.engine.run(run, state, buffers, learner.signals_on_device, learner.weights)
+        learner.engine.make_run(run, state, buffers, learner.signals_on_device, learner.weights)
     assert all(x.is_deleted() for x in jax.tree.leaves(state.params))
     assert all(np.isfinite(x).all() for x in parameters(learner))
 

@@ -124,8 +124,8 @@ def test_a_divergence_ends_the_search_and_not_the_learner(data):
 
 
 WRONG = {
-    "lowest": (lambda learner: find_learning_rate(learner, 0.0), "lowest", "positive"),
-    "highest": (lambda learner: find_learning_rate(learner, 1e-3, np.inf), "highest", "positive"),
+    "lowest": (lambda learner: find_learning_rate(learner, 0.0), "lowest", "above 0"),
+    "highest": (lambda learner: find_learning_rate(learner, 1e-3, np.inf), "highest", "above 0"),
     "range": (lambda learner: find_learning_rate(learner, 1.0, 1e-3), "lowest", "not below"),
     "steps": (lambda learner: find_learning_rate(learner, n_steps=5), "n_steps", "at least 20"),
 }

@@ -171,8 +171,8 @@ def test_a_resumed_fit_stops_and_restores_as_if_it_had_not_been_interrupted(data
     [
         ({"patience": 0}, "patience = 0; give a whole number of epochs, at least 1."),
         ({"patience": 2.5}, "patience = 2.5; give a whole number"),
-        ({"patience": 2, "min_delta": -1.0}, "min_delta = -1.0; give 0 or more."),
-        ({"patience": 2, "mode": "less"}, "mode = 'less'; give 'min' or 'max'."),
+        ({"patience": 2, "min_delta": -1.0}, "min_delta = -1.0; give a finite number, at least 0."),
+        ({"patience": 2, "mode": "less"}, "mode = 'less'; give one of 'min', 'max'."),
     ],
 )
 def test_wrong_options_are_told(options, told):

@@ -128,7 +128,7 @@ def test_lengths_are_at_most_8_programs(data):
     assert sorted(lengths) == lengths
     assert len(set(lengths)) == 8
     assert (lengths[0], lengths[-1]) == (9, 40)
-    assert learner.engine._run_compiled._cache_size() == 8
+    assert learner.engine._make_compiled._cache_size() == 8
 
 
 def tables(oscillator, *transforms):

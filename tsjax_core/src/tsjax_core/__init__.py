@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from tsjax_core.data.arrays import ArrayStore
 from tsjax_core.data.balancing import (
     category_weights,
     file_weights,
@@ -18,7 +19,8 @@ from tsjax_core.data.sources import FullSequenceSource, WindowedSource
 from tsjax_core.data.stats import compute_norm_stats
 from tsjax_core.data.weighting import weighted_source
 from tsjax_core.errors import TsjaxError
-from tsjax_core.inference.predict import predict, predict_stateful
+from tsjax_core.inference.initial_state import InitialState
+from tsjax_core.inference.predict import estimate_state, predict, predict_stateful
 from tsjax_core.inference.saved_model import load_model
 from tsjax_core.inference.simulator import Simulator
 from tsjax_core.losses.channels import masked_loss
@@ -42,7 +44,9 @@ from tsjax_core.losses.robust import normalized_huber, normalized_log_cosh
 from tsjax_core.losses.selection import hardest, random_length
 from tsjax_core.losses.weights import time_weighted, weighted_loss
 from tsjax_core.losses.window import cut_loss, skip_n
+from tsjax_core.models.parameters import Bounded, BoundedParameter
 from tsjax_core.models.recurrent import GRU, LSTM, RNN
+from tsjax_core.models.state import flatten_state, unflatten_state
 from tsjax_core.registry.hookspecs import hookimpl
 from tsjax_core.registry.registry import (
     Registry,
@@ -68,7 +72,13 @@ from tsjax_core.training.optimizer.updates import (
     skip_large,
     skip_nonfinite,
 )
-from tsjax_core.training.population.population import Ensemble, Population, fit_population
+from tsjax_core.training.population.population import (
+    Ensemble,
+    Population,
+    fit_population,
+    fit_population_iter,
+)
+from tsjax_core.training.population.same_shape import shape_groups
 from tsjax_core.training.progress import EpochResult
 from tsjax_core.training.schedules import constant, flat_cos, one_cycle, warmup_cosine
 from tsjax_core.training.stopping import EarlyStopping
@@ -82,7 +92,7 @@ from tsjax_core.transforms.noise import (
 )
 from tsjax_core.transforms.probability import with_probability
 from tsjax_core.transforms.truncate import truncate_schedule, vary_length
-from tsjax_core.types import Buffer, NormStats, Signals
+from tsjax_core.types import Buffer, Carry, FrozenMapping, NormStats, Signals
 from tsjax_core.viz import plot_batch, plot_history, plot_learning_rates, plot_results
 
 __version__ = _version("tsjax-core")
@@ -91,16 +101,22 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "ArrayStore",
+    "Bounded",
+    "BoundedParameter",
     "Buffer",
     "CSVStore",
+    "Carry",
     "Checkpoints",
     "EarlyStopping",
     "Ensemble",
     "EpochResult",
+    "FrozenMapping",
     "FullSequenceSource",
     "GRULearner",
     "GrainPipeline",
     "HDF5Store",
+    "InitialState",
     "LSTMLearner",
     "Learner",
     "NormStats",
@@ -128,12 +144,15 @@ __all__ = [
     "constant",
     "create_grain_dls",
     "cut_loss",
+    "estimate_state",
     "exact_batches",
     "file_weights",
     "find_learning_rate",
     "fit_percent",
     "fit_population",
+    "fit_population_iter",
     "flat_cos",
+    "flatten_state",
     "get_loss",
     "get_metric",
     "get_model",
@@ -167,12 +186,14 @@ __all__ = [
     "random_length",
     "resolve",
     "rmse",
+    "shape_groups",
     "skip_large",
     "skip_n",
     "skip_nonfinite",
     "temporal_activation_regularizer",
     "time_weighted",
     "truncate_schedule",
+    "unflatten_state",
     "vaf",
     "value_weights",
     "vary_length",

@@ -65,11 +65,13 @@ def share(
         number < 1.0 if high == ")" else number <= 1.0
     )
     if not inside:
-        low_text = "above 0" if low == "(" else "from 0"
-        high_text = "below 1" if high == ")" else "1"
-        raise ConfigError(
-            f"{_got(key, value, of)}; give {what} {low_text} to {high_text}{more}.", key=key
-        )
+        within = {
+            "[]": "from 0 to 1",
+            "[)": "from 0 to below 1",
+            "(]": "above 0 and at most 1",
+            "()": "between 0 and 1",
+        }
+        raise ConfigError(f"{_got(key, value, of)}; give {what} {within[ends]}{more}.", key=key)
     return number
 
 

@@ -166,18 +166,23 @@ def list_names(
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A component such as core/gru; data; or train.")
+        str,
+        typer.Argument(metavar="NAME", help="A component, or data, train or report."),
     ],
 ) -> None:
-    """Show the options of a component, or of the tables data and train of an experiment."""
+    """Show the options of a component, or of the tables data, train and report."""
     from tsjax_core.data.pipeline import create_grain_dls
-    from tsjax_core.experiments.experiment import TrainOptions
+    from tsjax_core.experiments.experiment import ReportOptions, TrainOptions
     from tsjax_core.options import options_of, summary_of
     from tsjax_core.registry.registry import Registry
     from tsjax_core.signatures import is_loss_term
 
     console = _console()
-    tables: dict[str, Callable[..., Any]] = {"data": create_grain_dls, "train": TrainOptions}
+    tables: dict[str, Callable[..., Any]] = {
+        "data": create_grain_dls,
+        "train": TrainOptions,
+        "report": ReportOptions,
+    }
     if name in tables:
         console.print(f"The table [{name}] of an experiment:")
         console.print(_option_table(options_of(tables[name])))
@@ -238,7 +243,7 @@ def train(
     loaded = load_experiment(experiment, changes or [])
     console = _console()
     out = out or free_directory(Path("runs") / experiment.stem)
-    _tell(train(loaded, out, console), loaded, console)
+    _print_result(train(loaded, out, console), loaded, console)
 
 
 @app.command()
@@ -256,12 +261,12 @@ def resume(
 
     console = _console()
     result = resume(run, console, epoch)
-    _tell(result, load_experiment(run / EXPERIMENT), console)
+    _print_result(result, load_experiment(run / EXPERIMENT), console)
 
 
-def _tell(result: RunResult, experiment: Experiment, console: Console) -> None:
+def _print_result(result: RunResult, experiment: Experiment, console: Console) -> None:
     """Print what a training ended with; exit with 1 where it ended for a bad reason."""
-    from tsjax_core.experiments.report import score_rows, score_table
+    from tsjax_core.experiments.report import early_errors, score_table
     from tsjax_core.experiments.run import STOPPED
 
     options = experiment.train
@@ -272,9 +277,13 @@ def _tell(result: RunResult, experiment: Experiment, console: Console) -> None:
         )
     elif result.ended != "finished":
         console.print(f"training {result.ended}")
+        if result.resumable:
+            console.print(f"go on with it: tsjax resume {shlex.quote(str(result.path))}")
     why = f"best {options.monitor}" if options.keep == "best" else "last"
     console.print(f"kept the model of epoch {result.kept.epoch + 1} ({why})")
-    console.print(score_table("test", score_rows(result.evaluation)))
+    console.print(score_table(result.evaluation))
+    if sentence := early_errors(result.evaluation):
+        console.print(f"note: {sentence}")
     console.print(f"run: {result.path}")
     for figure in result.figures:
         console.print(f"figure: {figure}")
@@ -291,11 +300,13 @@ def evaluate(
 ) -> None:
     """Evaluate the model of a run on a split of its data."""
     _keep_compiled_programs()
-    from tsjax_core.experiments.report import score_rows, score_table
+    from tsjax_core.experiments.report import early_errors, score_table
     from tsjax_core.experiments.run import load_learner
 
-    evaluation = load_learner(run).evaluate(split)
-    _console().print(score_table(split, score_rows(evaluation)))
+    evaluation, console = load_learner(run).evaluate(split), _console()
+    console.print(score_table(evaluation))
+    if sentence := early_errors(evaluation):
+        console.print(f"note: {sentence}")
 
 
 @app.command()

@@ -12,11 +12,12 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Protocol, Union
 
 import cattrs
 import docstring_parser
@@ -25,12 +26,25 @@ import numpy as np
 
 from tsjax_core.checks import nearest
 from tsjax_core.errors import ConfigError
-from tsjax_core.protocols import BatchTransform, LossTerm
+from tsjax_core.protocols import BatchTransform, LossTerm, ModelSpec
 from tsjax_core.registry.hookspecs import Kind
+from tsjax_core.types import FrozenMapping
 
-_COMPONENTS: Mapping[Any, Kind] = {LossTerm: "loss", BatchTransform: "transform"}
+_COMPONENTS: Mapping[Any, Kind] = {
+    LossTerm: "loss",
+    BatchTransform: "transform",
+    ModelSpec: "model",
+}
 _KIND = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _NOT_IN_FILES = "which cannot be given in a file"
+
+
+class ComponentMaker(Protocol):
+    """Makes a component of a kind from its name, or from a table of its name and options."""
+
+    def __call__(self, kind: Kind, value: Any, *, key: str, where: str, file: Path | None) -> Any:
+        """Return the component that stands beside `key` in the table `where` of `file`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -62,16 +76,30 @@ def options_of(target: Callable[..., Any]) -> list[Option]:
 
 
 def decode(
-    target: Callable[..., Any], table: Mapping[str, Any], *, where: str, file: Path | None = None
+    target: Callable[..., Any],
+    table: Mapping[str, Any],
+    *,
+    where: str,
+    file: Path | None = None,
+    component: ComponentMaker | None = None,
+    given: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the keyword arguments for `target` that `table` gives, each of its declared type.
 
-    `where` is the dotted path of the table and `file` the file it stands in, both for the errors.
+    Args:
+        target: Class or function that takes the options.
+        table: The options by name.
+        where: Dotted path of the table, for the errors.
+        file: File in which it stands, for the errors.
+        component: Makes the components that options name, such as the loss around which another
+            one is made.
+        given: Parameters that the caller gives, which are no options.
 
     Raises:
         ConfigError: An option is unknown, missing, or of another type than declared.
     """
-    parameters, hints = _parameters(target), _hints(target)
+    parameters = {n: p for n, p in _parameters(target).items() if n not in given}
+    hints = _hints(target)
     for key in table:
         if key not in parameters:
             hint, have = nearest(key, parameters), ", ".join(parameters) or "none"
@@ -89,8 +117,9 @@ def decode(
         hint = hints.get(key, Any)
         if isinstance(hint, str):
             raise _error(f"{key}: it is {hint}, {_NOT_IN_FILES}", where, key, file)
-        if (component := _component(hint)) is not None:
-            values[key] = _nested(component, hint, value, where, key, file)
+        if component is not None and (kind := _component_kind(hint)) is not None:
+            make = partial(component, kind, where=where, file=file)
+            values[key] = _make_nested(make, hint, value, where, key, file)
             continue
         try:
             values[key] = _CONVERTER.structure(value, hint)
@@ -104,32 +133,28 @@ def decode(
 
 def loss_options(target: Callable[..., Any]) -> list[str]:
     """Return the names of the options of `target` that are losses themselves."""
-    return [name for name, hint in _hints(target).items() if _component(hint) == "loss"]
+    return [name for name, hint in _hints(target).items() if _component_kind(hint) == "loss"]
 
 
-def _component(hint: Any) -> Kind | None:
+def _component_kind(hint: Any) -> Kind | None:
     """Return the kind of component that a parameter of type `hint` takes, None if it takes none."""
     if _is_union(hint) or _is_sequence(hint):
-        kinds = map(_component, typing.get_args(hint))
+        kinds = map(_component_kind, typing.get_args(hint))
         return next((kind for kind in kinds if kind is not None), None)
     return next((kind for protocol, kind in _COMPONENTS.items() if hint is protocol), None)
 
 
-def _nested(kind: Kind, hint: Any, value: Any, where: str, key: str, file: Path | None) -> Any:
+def _make_nested(
+    make: Callable[..., Any], hint: Any, value: Any, where: str, key: str, file: Path | None
+) -> Any:
     """Return the component or the list of components that `value` names."""
-    from tsjax_core.experiments.components import component_of
-
     if value is None and _is_union(hint):
         return None
-    if _is_sequence(hint):
-        if not isinstance(value, list | tuple):
-            raise _error(f"{key}: expected a list, got {value!r}", where, key, file)
-        each = (f"{key}[{i}]" for i in range(len(value)))
-        return tuple(
-            component_of(kind, v, where=where, key=k, file=file)
-            for k, v in zip(each, value, strict=True)
-        )
-    return component_of(kind, value, where=where, key=key, file=file)
+    if not _is_sequence(hint):
+        return make(value, key=key)
+    if not isinstance(value, list | tuple):
+        raise _error(f"{key}: expected a list, got {value!r}", where, key, file)
+    return tuple(make(each, key=f"{key}[{i}]") for i, each in enumerate(value))
 
 
 def _error(text: str, where: str, key: str, file: Path | None) -> ConfigError:
@@ -182,6 +207,10 @@ def _type_text(hint: Any) -> str:
         return kind
     if hint in (str, Path):
         return "text" if hint is str else "path"
+    if origin is FrozenMapping:
+        return f"table of {_type_text(args[0])}"
+    if dataclasses.is_dataclass(hint):
+        return f"table of {', '.join(each.name for each in dataclasses.fields(hint))}"
     if origin is not None and args:
         inner = ", ".join(_type_text(arg) for arg in args if arg is not ...)
         return f"{'list' if _is_sequence(hint) else origin.__name__.lower()} of {inner}"
@@ -259,11 +288,23 @@ def _sequence(value: Any, hint: Any) -> Any:
     return container(_CONVERTER.structure(v, t) for v, t in zip(value, each, strict=True))
 
 
+def _is_frozen_mapping(hint: Any) -> bool:
+    return typing.get_origin(hint) is FrozenMapping
+
+
+def _frozen_mapping(value: Any, hint: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected a table, got {value!r}")
+    (each,) = typing.get_args(hint)
+    return FrozenMapping({str(k): _CONVERTER.structure(v, each) for k, v in value.items()})
+
+
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     converter.register_structure_hook_func(_is_sequence, _sequence)
     converter.register_structure_hook_func(_is_union, _union)
     converter.register_structure_hook_func(_is_literal, _literal)
+    converter.register_structure_hook_func(_is_frozen_mapping, _frozen_mapping)
     accepted = {bool: bool, int: Integral, float: Real, str: str}
     for wanted, types_ in accepted.items():
         converter.register_structure_hook(wanted, _strict(wanted, types_))

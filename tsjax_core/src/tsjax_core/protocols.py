@@ -38,8 +38,25 @@ class FiniteMemory(Protocol):
     """
 
     @property
-    def receptive_field(self) -> int:
-        """Samples of input, the present one included, that an output depends on."""
+    def receptive_field(self) -> int | None:
+        """Samples of input, the present one included, that an output depends on.
+
+        None says that there is no such number, as of a model around one without.
+        """
+        ...
+
+
+@runtime_checkable
+class InitialWindow(Protocol):
+    """A model that reads the measured output `y` at the start of a sequence, or its specification.
+
+    Its `__call__` has an argument named `y`. Beyond the window the model does not look at `y`, and
+    is given zeros where nothing was measured.
+    """
+
+    @property
+    def init_window(self) -> int:
+        """Samples of measured output, from the first one on, that the model may use."""
         ...
 
 
@@ -49,8 +66,8 @@ class Model(Protocol):
 
     Called with the arrays named by `ModelSpec.reads`, each (batch, time, channels), or (batch,
     channels) for scalars. It returns (batch, time, n_y), or (batch, n_y_scalar) where the targets
-    are scalars. A model that is random in training declares a keyword-only `key`, which training
-    gives afresh each step and evaluation leaves None.
+    are scalars. In training alone it is given those of the keyword-only arguments `key` (fresh in
+    each step), `batch` and `progress` (0 to 1 over the fit) that it declares.
     """
 
     __call__: Callable[..., Array]
@@ -75,15 +92,58 @@ class StatefulModel(Protocol):
         ...
 
     advance: Callable[..., tuple[Array, Any]]
-    """`advance(u, state) -> (y, state)` for a chunk of any length, in raw physical units."""
+    """`advance(u, state, *further) -> (y, state)` for a chunk of any length, in raw physical units.
+
+    A model that is random in training takes a keyword-only `key` here too.
+    """
+
+
+@runtime_checkable
+class StatefulAuxModel(StatefulModel, Protocol):
+    """A stateful model that also returns named intermediate values for a chunk."""
+
+    advance_with_aux: Callable[..., tuple[Array, Any, Mapping[str, Array]]]
+    """Takes what `advance` takes; returns outputs, state, and the values, each (batch, ...)."""
+
+
+@runtime_checkable
+class EstimatedState(StatefulModel, Protocol):
+    """A stateful model with an encoder of its own for the state after measured samples."""
+
+    def estimate_state(self, u: Array, y: Array) -> Any:
+        """Return the state after `u` (batch, time, n_u) and `y` (batch, time, n_y), raw units."""
+        ...
+
+
+@runtime_checkable
+class MeasuringModel(Protocol):
+    """A model with physical parameters, which the history reports by name and unit."""
+
+    def quantities(self) -> Mapping[str, tuple[Any, str]]:
+        """Return value and unit of each, such as `{"damping": (d, "N s/m")}`."""
+        ...
+
+
+@runtime_checkable
+class CarryingModel(Protocol):
+    """A model whose rows go on from batch to batch in training, in `Carry` variables.
+
+    In training it declares `batch`: a row whose `batch["position"][:, 0]` is 0 or less begins a
+    new sequence. Without `batch`, as in evaluation, it does not look at the carry.
+    """
+
+    def begin_training(self, batch_size: int) -> None:
+        """Make the `Carry` variables for batches of so many rows."""
+        ...
 
 
 class LossTerm(Protocol):
     """A scalar to minimise.
 
     `pred` and `target` are (batch, time, n_y) in raw units, `y_mean` and `y_std` are (n_y,) of the
-    training split. A term may declare any of the keyword-only arguments `batch`, `model`, `aux`
-    and `key`, and is given exactly those.
+    training split. A term may declare any of the keyword-only arguments `batch`, `model`, `aux`,
+    `key`, `progress` (0 to 1 over the fit) and `signals`, and is given exactly those. Samples that
+    do not count have a target of NaN.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Array:
@@ -91,8 +151,21 @@ class LossTerm(Protocol):
         ...
 
 
+@runtime_checkable
+class ResidualTerm(Protocol):
+    """A loss that is a mean of squares, for methods that need the residuals themselves."""
+
+    residuals: Callable[..., Any]
+    """Takes what the loss takes; returns the residuals, (batch, time, n), 0 where none counts.
+
+    The loss is the sum of their squares times a factor that the prediction does not change.
+    """
+
+
 class Metric(Protocol):
     """A figure of merit of a whole split, from the same four arguments as a `LossTerm`.
+
+    It may declare the keyword-only argument `signals`.
 
     A metric that is meaningful for each output channel alone carries the attribute
     `channelwise = True`, and one of which more is better `higher_is_better = True` (see the
@@ -105,9 +178,9 @@ class Metric(Protocol):
 class BatchTransform(Protocol):
     """Returns a changed copy of a training batch and never changes its input.
 
-    It may declare any of the keyword-only arguments `key`, `progress` (0 to 1 over the fit) and
-    `epoch`. One that changes shapes carries the attribute `changes_shape = True` and runs on the
-    host, before the compiled step.
+    It may declare any of the keyword-only arguments `key`, `progress` (0 to 1 over the fit),
+    `epoch` and `signals`. One that changes shapes carries the attribute `changes_shape = True` and
+    runs on the host, before the compiled step.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Mapping[str, Array]:
@@ -144,6 +217,24 @@ class DrawnSource(BatchedSource, Protocol):
 
         Equal arguments give equal indices in every process, and more begin with fewer.
         """
+        ...
+
+
+@runtime_checkable
+class PlannedSource(DrawnSource, Protocol):
+    """A drawn source that knows how many batches show all of its samples."""
+
+    def count_batches(self, bs: int) -> int:
+        """Return the batches of `bs` samples in an epoch."""
+        ...
+
+
+@runtime_checkable
+class WeighableSource(DrawnSource, Protocol):
+    """A drawn source that can follow weights within its own order."""
+
+    def with_weights(self, weights: HostArray) -> BatchedSource:
+        """Return the source with `weights` (len,) of its samples, 0 or more, none of them NaN."""
         ...
 
 

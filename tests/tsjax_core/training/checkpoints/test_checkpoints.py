@@ -438,7 +438,7 @@ def test_a_directory_left_by_a_killed_process_is_cleaned(data, tmp_path):
     [
         ({"keep_last": 0}, "keep_last = 0; give a whole number of epochs, at least 1."),
         ({"keep_best": -1}, "keep_best = -1; give a whole number of epochs, at least 0."),
-        ({"mode": "most"}, "mode = 'most'; give 'min' or 'max'."),
+        ({"mode": "most"}, "mode = 'most'; give one of 'min', 'max'."),
     ],
 )
 def test_wrong_options_are_told(tmp_path, options, expected):

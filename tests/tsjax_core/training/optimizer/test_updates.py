@@ -261,10 +261,10 @@ def test_a_limit_changes_no_bit_of_what_is_within():
 
 
 WRONG = {
-    "norm 0": (lambda: skip_large(optax.adam, 0.0), "max_norm", "positive"),
-    "norm nan": (lambda: clip_gradients(optax.adam, np.nan), "max_norm", "positive"),
-    "norm True": (lambda: clip_gradients(optax.adam, True), "max_norm", "positive"),
-    "limit": (lambda: clip_weights(optax.adam, -1.0), "limit", "positive"),
+    "norm 0": (lambda: skip_large(optax.adam, 0.0), "max_norm", "above 0"),
+    "norm nan": (lambda: clip_gradients(optax.adam, np.nan), "max_norm", "above 0"),
+    "norm True": (lambda: clip_gradients(optax.adam, True), "max_norm", "above 0"),
+    "limit": (lambda: clip_weights(optax.adam, -1.0), "limit", "above 0"),
     "order": (lambda: skip_large(10.0, optax.adam), "max_norm", "adam"),
     "a number": (lambda: skip_nonfinite(1e-3), "optimizer", "0.001 cannot be used; it is of type"),
     "a name": (lambda: clip_gradients("adam", 1.0), "optimizer", "'adam' cannot be used"),

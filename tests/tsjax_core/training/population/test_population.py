@@ -235,8 +235,7 @@ def test_one_program_serves_all_members(two_by_three):
     fit_population(learners, 1, 1e-3, show_progress=False)
     fit_population(learners, 1, 1e-2, show_progress=False)
     assert len({id(learner.engine) for learner in learners}) == 1
-    assert learners[0].engine.run_members._cache_size() == 1
-    assert learners[0].engine.predict._cache_size() <= 2
+    assert learners[0].engine._make_of_members._cache_size() == 1
     assert len({id(learner.signals_on_device) for learner in learners}) == 1
 
 

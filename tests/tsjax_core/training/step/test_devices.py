@@ -74,9 +74,9 @@ def test_two_processes_train_as_one(on_four, two_by_three):
 @pytest.mark.parametrize(
     "devices,told",
     [
-        (0, "devices = 0; give the number of devices that share a batch, at least 1."),
-        (2.5, "devices = 2.5; give the number"),
-        (True, "devices = True; give the number"),
+        (0, "devices = 0; give a whole number of devices, at least 1."),
+        (2.5, "devices = 2.5; give a whole number"),
+        (True, "devices = True; give a whole number"),
         (64, f"devices = 64, and jax has {jax.device_count()} (cpu). Give a smaller number"),
     ],
 )

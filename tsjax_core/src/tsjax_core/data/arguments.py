@@ -9,9 +9,12 @@ from typing import Any
 
 from tsjax_core.data.checks import listing
 from tsjax_core.data.hdf5_layout import DT_TOLERANCE
+from tsjax_core.data.sources import FullSequenceSource
 from tsjax_core.data.store import SPLITS, Split
 from tsjax_core.errors import ConfigError, DataError
 from tsjax_core.protocols import SampledStore, SignalStore
+
+_TAKEN = ("u", "y", "u_scalar", "y_scalar", "position")
 
 
 def check_names(key: str, names: Any) -> tuple[str, ...]:
@@ -51,6 +54,29 @@ def check_inputs_and_outputs(names: Mapping[str, Sequence[str]]) -> None:
             )
 
 
+def check_further(further: Any) -> dict[str, tuple[str, ...]]:
+    """Return the names of further signals by batch key.
+
+    Raises ConfigError unless each is a list of names under a key that batches do not have yet.
+    """
+    if further is None:
+        return {}
+    if not isinstance(further, Mapping):
+        raise ConfigError(
+            f'further is {further!r}; give lists of names by batch key, such as {{"mask": '
+            '["movement"]}.',
+            key="further",
+        )
+    for key in further:
+        if key in _TAKEN or not str(key).isidentifier() or str(key).endswith("_scalar"):
+            raise ConfigError(
+                f"further has the key {key!r}; give a name of letters that is none of "
+                f"{', '.join(_TAKEN)} and does not end in '_scalar'.",
+                key="further",
+            )
+    return {key: check_names(f"further.{key}", names) for key, names in further.items()}
+
+
 def warn_of_overlap(files: Mapping[Split, Sequence[Path]]) -> None:
     """Warn of training files that are also used to validate or test."""
     train = {path.resolve() for path in files["train"]}
@@ -62,6 +88,17 @@ def warn_of_overlap(files: Mapping[Split, Sequence[Path]]) -> None:
                 "better than on data that the model has not seen.",
                 stacklevel=3,
             )
+
+
+def check_lengths(records: Mapping[Split, FullSequenceSource]) -> None:
+    """Raise DataError for a file without a sample."""
+    for split, source in records.items():
+        for path, length in zip(source.paths, source.lengths.tolist(), strict=True):
+            if not length:
+                raise DataError(
+                    f"{path}: it has no sample; take it out of {split}, or record it again.",
+                    path=path,
+                )
 
 
 def common_dt(stores: Sequence[SignalStore], given: float | None) -> float | None:

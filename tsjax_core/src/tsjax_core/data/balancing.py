@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tsjax_core.checks import whole_number
-from tsjax_core.data.sources import FullSequenceSource, WindowedSource
+from tsjax_core.data.sources import FullSequenceSource
 from tsjax_core.data.weighting import WeightedSource, checked_column, checked_weights
 from tsjax_core.errors import ConfigError
 from tsjax_core.protocols import AttributeStore, ResidentSource, Source
@@ -164,13 +164,14 @@ def _files_of(source: Source) -> HostArray:
     return source.locate(np.arange(len(source)))[1]
 
 
-def _records_of(source: Source) -> FullSequenceSource:
+def _records_of(source: Any) -> FullSequenceSource:
     while isinstance(source, WeightedSource):
         source = source.source
-    if not isinstance(source, WindowedSource):
+    records = getattr(source, "records", None)
+    if not isinstance(records, FullSequenceSource):
         raise ConfigError(
-            f"source is a {type(source).__name__}; only a WindowedSource, weighted or not, tells "
-            "its files.",
+            f"source is a {type(source).__name__}; only a source whose `records` are the files, "
+            "such as a WindowedSource, weighted or not, has their attributes.",
             key="source",
         )
-    return source.records
+    return records

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
 
 from tsjax_core.checks import whole_number
 from tsjax_core.data.sampling import EpochOrder, RoundsOrder, epoch_order, repeated_order
-from tsjax_core.data.sources import FullSequenceSource
+from tsjax_core.data.sources import FullSequenceSource, StackedSource
 from tsjax_core.data.store import SPLITS, Split
 from tsjax_core.data.weighting import WeightedSource
 from tsjax_core.errors import ConfigError
-from tsjax_core.protocols import BatchedSource, DrawnSource, ResidentSource, Source
-from tsjax_core.types import HostArray, Sample, Signals
+from tsjax_core.protocols import BatchedSource, DrawnSource, PlannedSource, ResidentSource, Source
+from tsjax_core.types import Batch, HostArray, Sample, Signals
 
 _READ_THREADS = 2
 _READ_AHEAD = 8
@@ -33,7 +38,10 @@ class GrainPipeline:
     itself. It has `n_batches` batches where that is given, for which windows come again if they
     must, and never more than `max_batches`; `exact_batches` and `limit_batches` set these.
 
-    Each field may be exchanged by `dataclasses.replace`, such as `train` by another source of
+    `checksums` has one of the content of each split, made when its files were read.
+
+    Two pipelines are equal if they give equal batches and evaluate on equal data. Each field may be
+    exchanged by `dataclasses.replace`, such as `train` by another source of
     equally shaped samples; `resident` then needs a `ResidentSource`.
     """
 
@@ -47,36 +55,79 @@ class GrainPipeline:
     resident: bool = False
     n_batches: int | None = None
     max_batches: int | None = None
+    checksums: Mapping[Split, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        given: Any = self.train
+        if self.resident and not isinstance(given, ResidentSource):
+            raise ConfigError(
+                f"resident is true, and {type(given).__name__} cannot be kept on the device "
+                "(it is no ResidentSource). Give resident=False.",
+                key="resident",
+            )
+        if not isinstance(given, BatchedSource):
+            object.__setattr__(self, "train", StackedSource(given))
         whole_number("bs", self.bs, "windows", least=1)
         for key, count in (("n_batches", self.n_batches), ("max_batches", self.max_batches)):
             if count is not None:
                 whole_number(key, count, "batches", least=1)
         whole_number("seed", self.seed)
-        if self.resident and not isinstance(self.train, ResidentSource):
-            raise ConfigError(
-                f"resident is true, and {type(self.train).__name__} cannot be kept on the device "
-                "(it is no ResidentSource). Give resident=False.",
-                key="resident",
-            )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, GrainPipeline):
+            return NotImplemented
+        return all(getattr(self, each.name) == getattr(other, each.name) for each in fields(self))
+
+    def __hash__(self) -> int:
+        return hash((self.train, self.bs, self.seed))
+
+    @property
+    def training_identity(self) -> tuple[Any, ...]:
+        """What is equal in two pipelines whose training windows are the same."""
+        return self.checksums.get("train"), self.train
+
+    @cached_property
+    def _example(self) -> Sample:
+        return self.train.read_batch(np.zeros(1, np.int64))
+
+    @property
+    def has_position(self) -> bool:
+        """Whether training batches say where in its sequence each sample stands."""
+        return "position" in self._example
+
+    def example_batch(self) -> Batch:
+        """Return the keys, shapes and types of a training batch, without its values."""
+        shape: Any = jax.ShapeDtypeStruct
+        rows: Any = {
+            key: shape((self.windows_per_batch, *x.shape[1:]), x.dtype)
+            for key, x in self._example.items()
+        }
+        batch: Batch = rows
+        return batch
 
     @property
     def win_sz(self) -> int:
         """Samples in a training window."""
         if isinstance(self.train, ResidentSource):
             return self.train.win_sz
-        return len(self.train[0]["u"])
+        return int(self._example["u"].shape[1])
 
     @property
     def windows_per_batch(self) -> int:
         """Windows in a training batch: `bs`, or all where they are fewer and come once."""
-        return self.bs if self.n_batches is not None else min(self.bs, len(self.train))
+        if self.n_batches is not None or isinstance(self.train, PlannedSource):
+            return self.bs
+        return min(self.bs, len(self.train))
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches in an epoch; those windows that do not fill a batch wait for another epoch."""
-        steps = max(1, len(self.train) // self.bs) if self.n_batches is None else self.n_batches
+        if self.n_batches is not None:
+            steps = self.n_batches
+        elif isinstance(self.train, PlannedSource):
+            steps = self.train.count_batches(self.windows_per_batch)
+        else:
+            steps = max(1, len(self.train) // self.bs)
         return steps if self.max_batches is None else min(steps, self.max_batches)
 
     def batch_indices(self, epoch: int) -> Iterator[HostArray]:

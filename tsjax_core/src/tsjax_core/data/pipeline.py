@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tsjax_core.checks import choice, positive, whole_number
 from tsjax_core.data import arguments
 from tsjax_core.data.balancing import balancing_weights
 from tsjax_core.data.batches import GrainPipeline
-from tsjax_core.data.resample import ResampledStore
+from tsjax_core.data.opening import make_source, open_splits
 from tsjax_core.data.sources import FullSequenceSource, WindowedSource
 from tsjax_core.data.stats import ChannelStats, require_finite, scan_scalars, scan_signals
-from tsjax_core.data.store import (
-    SPLITS,
-    Split,
-    check_split_files,
-    find_split_files,
-    open_store,
-)
+from tsjax_core.data.store import Split
 from tsjax_core.data.weighting import weighted_source
-from tsjax_core.protocols import SignalStore
+from tsjax_core.protocols import ResidentSource, SignalStore, Source
 from tsjax_core.types import NormStats, Signals
 
 __all__ = ["GrainPipeline", "create_grain_dls"]
@@ -32,7 +26,7 @@ _RESIDENT_BYTES = 2**30
 def create_grain_dls(
     u: Sequence[str],
     y: Sequence[str],
-    dataset: str | Path | Mapping[str, Sequence[str | Path]],
+    dataset: str | Path | Mapping[str, Sequence[Any]],
     *,
     win_sz: int = 200,
     stp_sz: int = 1,
@@ -52,8 +46,11 @@ def create_grain_dls(
     time: str | None = None,
     n_batches: int | None = None,
     balance: str | None = None,
+    further: Mapping[str, Sequence[str]] | None = None,
+    store: str | Mapping[str, Any] | Callable[..., SignalStore] | None = None,
+    source: str | Mapping[str, Any] | Callable[..., Source] | None = None,
 ) -> GrainPipeline:
-    """Return the pipeline of a data set of HDF5 or CSV files.
+    """Return the pipeline of a data set: HDF5 or CSV files, or arrays in memory.
 
     All files are read once: their samples must be finite, and no channel of the training files
     may be constant. Means and standard deviations come from the training files alone.
@@ -62,7 +59,8 @@ def create_grain_dls(
         u: Input channels. A channel is the path of a data set in an HDF5 file, `name:column` for
             a column of a 2-D one, or the name of a CSV column.
         y: Output channels; none of them is an input too.
-        dataset: Directory with train/, valid/ and test/, or a list of files for each of these.
+        dataset: Directory with train/, valid/ and test/, or a list of files for each of these, or a
+            list of records: mappings from names to arrays, or data frames.
         win_sz: Samples in a window, two to four times what the system remembers, or more.
         stp_sz: Samples from the beginning of a training window to that of the next.
         valid_stp_sz: The same for validation windows; win_sz if not given.
@@ -87,12 +85,19 @@ def create_grain_dls(
             if they must. If not given, every window comes once.
         balance: Draw training windows with replacement, so that what it names gets equal shares
             of an epoch: "files", or a file attribute, each value of which is a category.
+        further: Further signals by the batch key under which losses and transforms see them. They
+            are not scaled and may hold NaN.
+        store: Another store than that of the files' format, by name or as a table of its name and
+            options. It is given what it declares of paths, store (that of the format), preload,
+            delimiter, time, target_fs and dt.
+        source: Another source of training windows, by name or as a table of its name and options.
+            It is given what it declares of store, records, u, y, win_sz, stp_sz, bs and seed.
 
     Raises:
         ConfigError: An argument has a wrong value; `key` is its name.
         DataError: The files do not hold what is asked of them; which of its kinds says why.
     """
-    names = {
+    names: dict[str, Any] = {
         key: arguments.check_names(key, value)
         for key, value in (("u", u), ("y", y), ("u_scalars", u_scalars), ("y_scalars", y_scalars))
     }
@@ -111,25 +116,39 @@ def create_grain_dls(
     if n_batches is not None:
         n_batches = whole_number("n_batches", n_batches, "batches", least=1)
 
-    if isinstance(dataset, Mapping):
-        files = check_split_files(dataset)
-    else:
-        files = find_split_files(dataset)
-    arguments.warn_of_overlap(files)
-    stores: dict[Split, SignalStore] = {}
-    for split in SPLITS:
-        store = open_store(files[split], preload=preload, delimiter=delimiter, time=time)
-        stores[split] = (
-            store
-            if target_fs is None
-            else ResampledStore(store, target_fs=target_fs, method=resample, dt=dt)
-        )
+    stores = open_splits(
+        dataset,
+        store=store,
+        preload=preload,
+        delimiter=delimiter,
+        time=time,
+        target_fs=target_fs,
+        resample=resample,
+        dt=dt,
+    )
+    arguments.warn_of_overlap({split: store.paths for split, store in stores.items()})
+    groups = arguments.check_further(further)
+    names = {**names, "further": groups}
 
     def windows(split: Split, step: int) -> WindowedSource:
         return WindowedSource(stores[split], win_sz=win_sz, stp_sz=step, **names)
 
     train = windows("train", stp_sz)
-    drawn = train if balance is None else weighted_source(train, balancing_weights(train, balance))
+    drawn: Any = train
+    if source is not None:
+        facts = {
+            "store": stores["train"],
+            "records": train.records,
+            "u": names["u"],
+            "y": names["y"],
+            "win_sz": win_sz,
+            "stp_sz": stp_sz,
+            "bs": bs,
+            "seed": seed,
+        }
+        drawn = make_source(source, facts)
+    if balance is not None:
+        drawn = weighted_source(drawn, balancing_weights(drawn, balance))
     test = FullSequenceSource(stores["test"], **names)
     valid_source: WindowedSource | FullSequenceSource
     if valid == "windows":
@@ -142,39 +161,59 @@ def create_grain_dls(
         "valid": valid_files,
         "test": test,
     }
+    arguments.check_lengths(records)
     dt = 1 / target_fs if target_fs else arguments.common_dt(list(stores.values()), dt)
+    scans = {split: _scan(source) for split, source in records.items()}
     signals = Signals(
         names["u"],
         names["y"],
-        _checked_stats(records, allow_nan=allow_nan),
+        _stats_of(records["train"], scans, allow_nan=allow_nan),
         dt,
         names["u_scalars"],
         names["y_scalars"],
+        groups,
     )
+    checksums = {split: _checksum(by_key) for split, by_key in scans.items()}
     if resident is None:
-        resident = train.resident_bytes < _RESIDENT_BYTES
-    return GrainPipeline(drawn, valid_source, test, signals, records, bs, seed, resident, n_batches)
+        resident = isinstance(drawn, ResidentSource) and drawn.resident_bytes < _RESIDENT_BYTES
+    return GrainPipeline(
+        drawn,
+        valid_source,
+        test,
+        signals,
+        records,
+        bs,
+        seed,
+        resident,
+        n_batches,
+        checksums=checksums,
+    )
 
 
-def _checked_stats(
-    records: Mapping[Split, FullSequenceSource], *, allow_nan: bool
+def _stats_of(
+    train: FullSequenceSource, scans: Mapping[Split, Mapping[str, ChannelStats]], *, allow_nan: bool
 ) -> dict[str, NormStats]:
     """Return the statistics of the training split by batch key, after the checks of all splits."""
-    scans = {split: _scan(source) for split, source in records.items()}
     if not allow_nan:
         require_finite(scan for by_key in scans.values() for scan in by_key.values())
     for scan in scans["train"].values():
         scan.require_varying("train")
-    names = records["train"].names
-    return {key: scan.norm_stats(names[key]) for key, scan in scans["train"].items()}
+    return {key: scan.norm_stats(train.names[key]) for key, scan in scans["train"].items()}
+
+
+def _checksum(scans: Mapping[str, ChannelStats]) -> int:
+    """Return one checksum of what several scans read, some of which may be one and the same."""
+    return sum(scan.checksum for scan in {id(scan): scan for scan in scans.values()}.values())
 
 
 def _scan(records: FullSequenceSource) -> dict[str, ChannelStats]:
     """Return the statistics by batch key, after reading all sequences once and together."""
-    sequences: list[str] = [key for key in ("u", "y") if key in records.names]
-    signals = [name for key in sequences for name in records.names[key]]
-    together = scan_signals(records.store, signals)
-    scans: dict[str, ChannelStats] = dict.fromkeys(sequences, together)
+    measured = [key for key in ("u", "y") if key in records.names]
+    signals = [name for key in measured for name in records.names[key]]
+    others = [key for key in records.sequence_keys if key not in measured]
+    further = [name for key in others for name in records.names[key] if name not in signals]
+    together = scan_signals(records.store, signals, further)
+    scans: dict[str, ChannelStats] = dict.fromkeys(measured, together)
     for key, values in records.scalars.items():
         scans[key] = scan_scalars(records.paths, records.names[key], values)
     return scans

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tsjax_core.checks import whole_number
 from tsjax_core.data.checks import common_length, listing
 from tsjax_core.errors import ConfigError, WindowError
-from tsjax_core.protocols import AttributeStore, SignalStore, WindowStore
-from tsjax_core.types import HostArray, Sample
+from tsjax_core.protocols import AttributeStore, SignalStore, Source, WindowStore
+from tsjax_core.types import HostArray, Sample, is_sequence
 
 _PIECE = 1 << 16
 """Samples of a file that are read at once."""
@@ -30,6 +31,8 @@ class FullSequenceSource:
         y: Names of the output channels; may be empty if there are `y_scalars`.
         u_scalars: Names of scalars, one value per file, that are inputs.
         y_scalars: Names of scalars that are targets.
+        further: Names of further signals, by the batch keys under which losses and transforms see
+            them.
 
     Raises ConfigError for missing names, MissingSignalError, UnequalLengthError and what else the
     store raises for its files.
@@ -43,8 +46,9 @@ class FullSequenceSource:
         *,
         u_scalars: Sequence[str] = (),
         y_scalars: Sequence[str] = (),
+        further: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        names = {"u": u, "y": y, "u_scalar": u_scalars, "y_scalar": y_scalars}
+        names = {"u": u, "y": y, "u_scalar": u_scalars, "y_scalar": y_scalars, **(further or {})}
         self.names: dict[str, tuple[str, ...]] = {k: tuple(v) for k, v in names.items() if v}
         if "u" not in self.names:
             raise ConfigError("u is empty; name at least one input channel.", key="u")
@@ -59,9 +63,24 @@ class FullSequenceSource:
         self.scalars: Mapping[str, HostArray] = self._read_scalars()
 
     def _length(self, path: Path) -> int:
-        signals = (*self.names["u"], *self.names.get("y", ()))
+        signals = [name for key in self.sequence_keys for name in self.names[key]]
         lengths = {name: self.store.get_seq_len(path, name) for name in signals}
         return common_length(path, lengths)
+
+    @property
+    def sequence_keys(self) -> tuple[str, ...]:
+        """The batch keys with a time axis."""
+        return tuple(key for key in self.names if is_sequence(key))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FullSequenceSource):
+            return NotImplemented
+        return (self.paths, self.names) == (other.paths, other.names) and np.array_equal(
+            self.lengths, other.lengths
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.paths)
 
     def _read_scalars(self) -> dict[str, HostArray]:
         keys = [key for key in ("u_scalar", "y_scalar") if key in self.names]
@@ -95,8 +114,7 @@ class FullSequenceSource:
         """Return samples `start` to `stop` of file number `file`, and its scalars."""
         sample = {
             key: self.store.read_signals(self.paths[file], self.names[key], start, stop)
-            for key in ("u", "y")
-            if key in self.names
+            for key in self.sequence_keys
         }
         return sample | {key: values[file].copy() for key, values in self.scalars.items()}
 
@@ -117,6 +135,8 @@ class WindowedSource:
         stp_sz: Samples from the beginning of a window to that of the next.
         u_scalars: Names of scalars, one value per file, that are inputs.
         y_scalars: Names of scalars that are targets.
+        further: Names of further signals, by the batch keys under which losses and transforms see
+            them.
 
     Warns of files that are shorter than a window. Raises WindowError if every file is, and what
     `FullSequenceSource` raises.
@@ -132,11 +152,13 @@ class WindowedSource:
         stp_sz: int = 1,
         u_scalars: Sequence[str] = (),
         y_scalars: Sequence[str] = (),
+        further: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        for key, value in (("win_sz", win_sz), ("stp_sz", stp_sz)):
-            if value < 1:
-                raise ConfigError(f"{key} is {value}; it is at least 1 sample.", key=key)
-        self.records = FullSequenceSource(store, u, y, u_scalars=u_scalars, y_scalars=y_scalars)
+        win_sz = whole_number("win_sz", win_sz, "samples", least=1)
+        stp_sz = whole_number("stp_sz", stp_sz, "samples", least=1)
+        self.records = FullSequenceSource(
+            store, u, y, u_scalars=u_scalars, y_scalars=y_scalars, further=further
+        )
         self.names = self.records.names
         self.win_sz = win_sz
         self.stp_sz = stp_sz
@@ -173,6 +195,15 @@ class WindowedSource:
             f"{len(self.records)} files, {self.names})"
         )
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, WindowedSource):
+            return NotImplemented
+        own, others = (self.win_sz, self.stp_sz), (other.win_sz, other.stp_sz)
+        return own == others and self.records == other.records
+
+    def __hash__(self) -> int:
+        return hash((self.records, self.win_sz, self.stp_sz))
+
     def __len__(self) -> int:
         return int(self._first_window[-1])
 
@@ -186,8 +217,7 @@ class WindowedSource:
         files, starts = self._place(indices)
         batch = {
             key: np.empty((len(files), self.win_sz, len(self.names[key])), np.float32)
-            for key in ("u", "y")
-            if key in self.names
+            for key in self.records.sequence_keys
         }
         order = np.argsort(files, kind="stable")
         bounds = np.flatnonzero(np.diff(files[order])) + 1
@@ -207,7 +237,7 @@ class WindowedSource:
     @property
     def resident_bytes(self) -> int:
         """Device memory that `read_resident` would take."""
-        channels = len(self.names["u"]) + len(self.names.get("y", ()))
+        channels = sum(len(self.names[key]) for key in self.records.sequence_keys)
         scalars = sum(values.size for values in self.records.scalars.values())
         return 4 * (int(self._first_sample[-1]) * channels + scalars)
 
@@ -215,8 +245,7 @@ class WindowedSource:
         """Return all files joined: sequences (all samples, n), scalars (files, n)."""
         joined = {
             key: np.empty((int(self._first_sample[-1]), len(self.names[key])), np.float32)
-            for key in ("u", "y")
-            if key in self.names
+            for key in self.records.sequence_keys
         }
         for file, (first, end) in enumerate(pairwise(self._first_sample.tolist())):
             # Piece by piece, because a long file beside its copy would take twice the memory.
@@ -242,3 +271,40 @@ class WindowedSource:
             )
         files = np.searchsorted(self._first_window, asked, side="right") - 1
         return files, (asked - self._first_window[files]) * self.stp_sz
+
+
+class StackedSource:
+    """A source of equally shaped samples that reads a batch sample by sample.
+
+    Args:
+        source: A source without `read_batch`.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def __repr__(self) -> str:
+        return f"StackedSource({self.source!r})"
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sample `index`; IndexError outside 0 to len - 1."""
+        return self.source[index]
+
+    def read_batch(self, indices: HostArray) -> Sample:
+        """Return the samples at `indices`, stacked along a new first axis.
+
+        Raises WindowError where they have different lengths.
+        """
+        samples = [self.source[int(index)] for index in indices]
+        for index, sample in zip(indices, samples, strict=True):
+            for key, value in sample.items():
+                if value.shape != samples[0][key].shape:
+                    raise WindowError(
+                        f"{key} of sample {indices[0]} has the shape {samples[0][key].shape}, and "
+                        f"that of sample {index} {value.shape}; the samples of a training source "
+                        "have one shape."
+                    )
+        return {key: np.stack([sample[key] for sample in samples]) for key in samples[0]}

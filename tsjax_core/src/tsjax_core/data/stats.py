@@ -7,6 +7,7 @@ cancel where a small signal stands on a large offset.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ class ChannelStats:
 
     `std` is that of the population (divided by the count). `nonfinite` counts the samples that are
     NaN or infinite by file and channel name, only where there are any; `files` is the number of
-    files.
+    files, and `checksum` one of all that was read, further signals included.
     """
 
     names: tuple[str, ...]
@@ -38,6 +39,7 @@ class ChannelStats:
     max: HostArray
     files: int
     nonfinite: Mapping[tuple[Path, str], int] = field(default_factory=dict)
+    checksum: int = 0
 
     def norm_stats(self, names: Sequence[str]) -> NormStats:
         """Return mean and standard deviation of the channels `names`, in that order."""
@@ -80,21 +82,30 @@ def require_finite(scans: Iterable[ChannelStats]) -> None:
         )
 
 
-def scan_signals(store: SignalStore, signals: Sequence[str]) -> ChannelStats:
-    """Return the statistics of `signals` over all files of `store`, read once block by block."""
+def scan_signals(
+    store: SignalStore, signals: Sequence[str], further: Sequence[str] = ()
+) -> ChannelStats:
+    """Return the statistics of `signals` over all files of `store`, read once block by block.
+
+    Signals in `further` are part of the checksum alone.
+    """
     total = _Moments(len(signals))
     nonfinite: dict[tuple[Path, str], int] = {}
+    checksum, both = 0, [*signals, *further]
     for path in store.paths:
-        lengths = {name: store.get_seq_len(path, name) for name in signals}
+        lengths = {name: store.get_seq_len(path, name) for name in both}
         length = common_length(path, lengths)
         missing = np.zeros(len(signals), np.int64)
+        checksum = zlib.crc32(f"{length} ".encode(), checksum)
         for start in range(0, length, _BLOCK):
-            block = store.read_signals(path, signals, start, min(start + _BLOCK, length))
+            block = store.read_signals(path, both, start, min(start + _BLOCK, length))
+            checksum = zlib.crc32(block.tobytes(), checksum)
+            block = block[:, : len(signals)]
             missing += len(block) - total.add(block.astype(np.float64))
         for name, count in zip(signals, missing.tolist(), strict=True):
             if count:
                 nonfinite[path, name] = count
-    return total.stats(signals, len(store.paths), nonfinite)
+    return total.stats(signals, len(store.paths), nonfinite, checksum)
 
 
 def scan_scalars(paths: Sequence[Path], names: Sequence[str], values: HostArray) -> ChannelStats:
@@ -103,7 +114,8 @@ def scan_scalars(paths: Sequence[Path], names: Sequence[str], values: HostArray)
     total.add(np.asarray(values, np.float64))
     bad = np.argwhere(~np.isfinite(values))
     nonfinite = {(paths[file], names[row]): 1 for file, row in bad}
-    return total.stats(names, len(paths), nonfinite)
+    checksum = zlib.crc32(np.asarray(values, np.float32).tobytes())
+    return total.stats(names, len(paths), nonfinite, checksum)
 
 
 def compute_norm_stats(
@@ -151,10 +163,14 @@ class _Moments:
         return count
 
     def stats(
-        self, names: Sequence[str], files: int, nonfinite: Mapping[tuple[Path, str], int]
+        self,
+        names: Sequence[str],
+        files: int,
+        nonfinite: Mapping[tuple[Path, str], int],
+        checksum: int,
     ) -> ChannelStats:
         """Return what was merged."""
         std = np.sqrt(self.squares / np.maximum(self.count, 1))
         return ChannelStats(
-            tuple(names), self.count, self.mean, std, self.min, self.max, files, nonfinite
+            tuple(names), self.count, self.mean, std, self.min, self.max, files, nonfinite, checksum
         )

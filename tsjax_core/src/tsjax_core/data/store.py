@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from tsjax_core.data.checks import listing
 from tsjax_core.data.csv import CSVStore
@@ -20,27 +20,31 @@ _FORMATS = {".hdf5": "HDF5", ".h5": "HDF5", ".hdf": "HDF5", ".csv": "CSV"}
 _ENDINGS = ", ".join(_FORMATS)
 
 
-def find_split_files(directory: str | Path) -> dict[Split, tuple[Path, ...]]:
-    """Return the HDF5 or CSV files below `train/`, `valid/` and `test/` of `directory`, sorted.
+def find_split_files(
+    directory: str | Path, endings: Sequence[str] | None = None
+) -> dict[Split, tuple[Path, ...]]:
+    """Return the files below `train/`, `valid/` and `test/` of `directory`, sorted.
 
-    Files and directories whose name begins with a dot are left out, and so are files with other
-    endings. Raises SplitError where a directory is missing or holds no file, and DataError where
-    HDF5 and CSV files are mixed.
+    They are those that end in `endings`, HDF5 and CSV files unless given. Files and directories
+    whose name begins with a dot are left out. Raises SplitError where a directory is missing or
+    holds no file, and DataError where HDF5 and CSV files are mixed.
     """
     root = Path(directory)
+    wanted = tuple(_FORMATS) if endings is None else tuple(endings)
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise SplitError(
             f"{root}: {what}. Give a directory with train/, valid/ and test/, each with files "
-            f"that end in {_ENDINGS}.",
+            f"that end in {', '.join(wanted)}.",
             path=root,
         )
-    files = {split: _files_below(root, split) for split in SPLITS}
-    format_of_all([path for paths in files.values() for path in paths])
+    files = {split: _files_below(root, split, wanted) for split in SPLITS}
+    if endings is None:
+        format_of_all([path for paths in files.values() for path in paths])
     return files
 
 
-def _files_below(root: Path, split: str) -> tuple[Path, ...]:
+def _files_below(root: Path, split: str, endings: Sequence[str]) -> tuple[Path, ...]:
     folder = root / split
     if not folder.is_dir():
         raise SplitError(
@@ -50,13 +54,14 @@ def _files_below(root: Path, split: str) -> tuple[Path, ...]:
     found = [
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in _FORMATS
+        if path.suffix.lower() in endings
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     ]
     if not found:
         raise SplitError(
-            f"{folder}: no file of the split {split!r}; looked for files that end in {_ENDINGS}, "
+            f"{folder}: no file of the split {split!r}; looked for files that end in "
+            f"{', '.join(endings)}, "
             f"here and below. {_there(folder)}",
             path=folder,
         )
@@ -69,34 +74,51 @@ def _there(folder: Path) -> str:
 
 
 def check_split_files(
-    files: Mapping[str, Sequence[str | Path]],
+    files: Mapping[str, Sequence[str | Path]], endings: Sequence[str] | None = None
 ) -> dict[Split, tuple[Path, ...]]:
     """Return the files of each split as paths.
 
     Raises ConfigError for a split of another name or that is not a list, SplitError for one that
-    is missing or empty, and DataError for endings that are unknown or mixed.
+    is missing or empty, and DataError for endings that are mixed, or unknown unless `endings` are
+    those of a store of its own.
     """
-    unknown = [name for name in files if name not in SPLITS]
+    checked: dict[Split, tuple[Path, ...]] = {
+        split: tuple(Path(path) for path in paths)
+        for split, paths in check_splits(files, of="files").items()
+    }
+    if endings is None:
+        format_of_all([path for paths in checked.values() for path in paths])
+    return checked
+
+
+def check_splits(splits: Mapping[str, Any], *, of: str) -> dict[Split, tuple[Any, ...]]:
+    """Return the files or records of each split as a tuple; `of` says which they are.
+
+    A record alone is a split of one. Raises ConfigError for a split of another name or that is not
+    a list, SplitError for one that is missing or empty.
+    """
+    unknown = [name for name in splits if name not in SPLITS]
     if unknown:
         raise ConfigError(
             f"dataset has a split {unknown[0]!r}; the splits are {', '.join(SPLITS)}.",
             key="dataset",
         )
-    checked: dict[Split, tuple[Path, ...]] = {}
+    checked: dict[Split, tuple[Any, ...]] = {}
     for split in SPLITS:
-        given = files.get(split, ())
-        if isinstance(given, str | Path):
+        given = splits.get(split, ())
+        if of == "records" and (isinstance(given, Mapping) or hasattr(given, "columns")):
+            given = (given,)
+        if not isinstance(given, list | tuple):
             raise ConfigError(
-                f"dataset[{split!r}] is {str(given)!r}; give a list of files.", key="dataset"
+                f"dataset[{split!r}] is {str(given)!r}; give a list of {of}.", key="dataset"
             )
         if not given:
-            state = "is empty" if split in files else "is missing"
+            state = "is empty" if split in splits else "is missing"
             raise SplitError(
-                f"dataset[{split!r}] {state}; give at least one file for each of "
-                f"{', '.join(SPLITS)}. There is: {listing(files)}."
+                f"dataset[{split!r}] {state}; give at least one {of[:-1]} for each of "
+                f"{', '.join(SPLITS)}. There is: {listing(splits)}."
             )
-        checked[split] = tuple(Path(path) for path in given)
-    format_of_all([path for paths in checked.values() for path in paths])
+        checked[split] = tuple(given)
     return checked
 
 

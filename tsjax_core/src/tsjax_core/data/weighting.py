@@ -10,7 +10,7 @@ import numpy as np
 
 from tsjax_core.data.sampling import uniform_draws
 from tsjax_core.errors import ConfigError
-from tsjax_core.protocols import BatchedSource, ResidentSource
+from tsjax_core.protocols import BatchedSource, DrawnSource, ResidentSource, WeighableSource
 from tsjax_core.types import HostArray, Sample
 
 
@@ -27,6 +27,14 @@ class WeightedSource:
     def __repr__(self) -> str:
         never = int((self.weights == 0).sum())
         return f"weighted_source({self.source!r}, {never} of {len(self)} never drawn)"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, WeightedSource):
+            return NotImplemented
+        return self.source == other.source and np.array_equal(self.weights, other.weights)
+
+    def __hash__(self) -> int:
+        return hash(self.source)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -82,7 +90,7 @@ class WeightedResidentSource(WeightedSource):
         return self.source.locate(indices)
 
 
-def weighted_source(source: BatchedSource, weights: Sequence[float] | HostArray) -> WeightedSource:
+def weighted_source(source: BatchedSource, weights: Sequence[float] | HostArray) -> BatchedSource:
     """Return `source` with epochs that draw with replacement, window i with weights[i] / sum.
 
     The draws depend on seed and epoch alone, and a window of weight zero is never drawn. Put it in
@@ -94,8 +102,11 @@ def weighted_source(source: BatchedSource, weights: Sequence[float] | HostArray)
         source: The windows.
         weights: One finite number of at least 0 for each window, (len(source),).
 
-    Raises ConfigError for other weights, for weights that are all zero, and for a source that does
-    not read batches.
+    A source with an order of its own follows the weights within it, where it is a
+    `WeighableSource`.
+
+    Raises ConfigError for other weights, for weights that are all zero, for a source that does not
+    read batches, and for one with an order of its own that takes no weights.
     """
     if not isinstance(source, BatchedSource):
         raise ConfigError(
@@ -113,6 +124,14 @@ def weighted_source(source: BatchedSource, weights: Sequence[float] | HostArray)
                 key="weights",
             )
         return weighted_source(source.source, product)
+    if isinstance(source, WeighableSource):
+        return source.with_weights(relative)
+    if isinstance(source, DrawnSource):
+        raise ConfigError(
+            f"source is a {type(source).__name__}, which decides by itself which samples an epoch "
+            "sees, and takes no weights (it is no WeighableSource); weigh it by its own options.",
+            key="source",
+        )
     if isinstance(source, ResidentSource):
         return WeightedResidentSource(source, relative)
     return WeightedSource(source, relative)

@@ -17,6 +17,7 @@ from tsjax_core.experiments.experiment import load_experiment
 from tsjax_core.experiments.run import train
 from tsjax_core.losses.regression import fit_percent, nrmse
 from tsjax_core.models.arx import select_arx
+from tsjax_core.training.evaluation import Evaluation
 from tsjax_core.training.learner import Learner
 from tsjax_core.types import HostArray
 
@@ -68,7 +69,7 @@ def run_demo(out: Path | None, seed: int, console: Console, *, data_only: bool =
         return out
     console.print(f"training a GRU as {file} says")
     result = train(load_experiment(file), out / "run", console)
-    console.print(_comparison(result.learner))
+    console.print(_compare(result.learner, result.evaluation))
     for figure in result.figures:
         console.print(f"figure: {figure}")
     console.print(f"done in {time.perf_counter() - begin:.0f} s. Try next:")
@@ -83,15 +84,15 @@ def _records(learner: Learner, split: Split) -> list[tuple[HostArray, HostArray]
     return [(sample["u"], sample["y"]) for sample in samples]
 
 
-def _comparison(learner: Learner) -> Table:
+def _compare(learner: Learner, evaluation: Evaluation) -> Table:
     linear = select_arx(_records(learner, "train"), _records(learner, "valid"))
     table = Table(title="test, simulated from the input alone", title_justify="left")
     for column in ("file", "model", "NRMSE", "fit in %"):
         table.add_column(column, justify="right" if column in ("NRMSE", "fit in %") else "left")
-    pairs, files = learner.simulate_split("test")
     order = linear.a.shape[0]
-    for file, (pred, target), (u, _) in zip(files, pairs, _records(learner, "test"), strict=True):
-        simulated = linear.simulate(u)[learner.n_skip :][None].astype(np.float32)
+    records = _records(learner, "test")
+    for (file, pred, target), (u, _) in zip(evaluation.paired_files, records, strict=True):
+        simulated = linear.simulate(u)[learner.n_skip :].astype(np.float32)
         for name, y in (("GRU", pred), (f"linear ARX, order {order}", simulated)):
             scores = (f"{float(nrmse(y, target)):.4f}", f"{float(fit_percent(y, target)):.2f}")
             table.add_row(file, name, *scores)

@@ -10,21 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tsjax_core.checks import whole_number
 from tsjax_core.data.pipeline import GrainPipeline, create_grain_dls
 from tsjax_core.errors import ConfigError
 from tsjax_core.experiments.components import (
-    found,
+    decode_options,
     label_of,
-    loss_of,
-    made,
-    place,
-    placed,
-    resolved,
-    transform_of,
+    locate_error,
+    make_loss,
+    make_spec,
+    make_transform,
+    place_text,
+    resolve_name,
 )
+from tsjax_core.inference.initial_state import InitialState, Policy
 from tsjax_core.losses.compose import compose_losses
 from tsjax_core.losses.regression import normalized_mae
-from tsjax_core.options import decode
+from tsjax_core.signatures import Declared, declare
 from tsjax_core.training.learner import Learner
 from tsjax_core.training.monitor import Monitor
 from tsjax_core.training.optimizer.averaging import average_weights
@@ -37,7 +39,7 @@ from tsjax_core.transforms.compose import compose_transforms
 from tsjax_core.transforms.evaluation import also_in_evaluation
 from tsjax_core.types import Array
 
-SECTIONS = ("data", "model", "loss", "transform", "train")
+SECTIONS = ("data", "model", "loss", "transform", "train", "report")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,12 @@ class TrainOptions:
         schedule: How the learning rate changes over the fit.
         seed: Decides the initial parameters, the order of the data and all random draws.
         n_skip: Samples at the start of every sequence that count in no loss and no metric. By
-            default the receptive field of the model where it has one, else 0.
+            default the largest of the model's receptive field and initial window, where it has
+            one, and of init_samples; else 0.
+        initial_state: Where simulations of validation and test begin: zero (the model's own
+            initial state), washout (the same, and init_samples do not count), window (the state
+            that explains the first init_samples best), or encoder (the model's own estimate).
+        init_samples: Samples at the start of a sequence that initial_state uses.
         metrics: Names of metrics, computed on the whole validation split after every epoch.
         clip_norm: Gradients whose global norm is above it are scaled down to it.
         skip_norm: Updates whose gradient has a global norm above it, before clipping, are left
@@ -58,8 +65,8 @@ class TrainOptions:
         average: Decay of the moving average of the weights that is evaluated and saved, such as
             0.999; without it, these are the weights of the last step.
         keep: Whether the saved model is that of the best epoch or of the last.
-        monitor: What makes an epoch the best: valid_loss, train_loss, or the name of a metric
-            or loss term, such as fit_percent.
+        monitor: What makes an epoch the best: valid_loss, train_loss, or a metric or loss under
+            the name that it has in the tables, such as core/fit_percent.
         mode: Whether less (min) or more (max) of the monitored value is better.
         patience: Epochs without improvement after which the training ends; without it, it goes
             on to its last epoch.
@@ -74,6 +81,8 @@ class TrainOptions:
     schedule: Literal["constant", "flat_cos", "one_cycle", "warmup_cosine"] = "warmup_cosine"
     seed: int = 0
     n_skip: int | None = None
+    initial_state: Policy = "zero"
+    init_samples: int = 0
     metrics: Sequence[str] = ("core/rmse", "core/fit_percent")
     clip_norm: float | None = None
     skip_norm: float | None = None
@@ -87,26 +96,38 @@ class TrainOptions:
     devices: int = 1
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ConfigError(f"epochs = {self.epochs}; train for at least 1 epoch.", key="epochs")
+        whole_number("epochs", self.epochs, "epochs", least=1)
         if not 0 <= self.seed < 1 << 63:
             raise ConfigError(f"seed = {self.seed}; give 0 to below 2^63.", key="seed")
-        if self.n_skip is not None and self.n_skip < 0:
-            raise ConfigError(f"n_skip = {self.n_skip}; give 0 or more.", key="n_skip")
+        if self.n_skip is not None:
+            whole_number("n_skip", self.n_skip, "samples")
         RateControlled(None).check_rate(self.lr)
-        # Whoever uses these values checks them, and a wrong one is told before the data are read.
+        # Those who use these values check them, and a wrong one is reported before data are read.
         self.optimizer()
+        InitialState(self.initial_state, self.init_samples)
         EarlyStopping(1, self.min_delta, self.monitor, self.mode)
         for key, unit in (
             ("patience", "epochs"),
             ("checkpoints", "epochs"),
             ("devices", "devices"),
         ):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise ConfigError(
-                    f"{key} = {value}; give a whole number of {unit}, at least 1.", key=key
-                )
+            if getattr(self, key) is not None:
+                whole_number(key, getattr(self, key), unit, least=1)
+
+    @property
+    def monitored(self) -> str:
+        """The name in the history of what is monitored."""
+        return self.monitor.rpartition("/")[2]
+
+    def check_monitor(self, learner: Learner) -> None:
+        """Raise ConfigError where no epoch has what is monitored, or not under this name."""
+        Monitor(self.monitored, self.mode).check(learner.metrics, learner.loss_weights)
+        named = [name for name in self.metrics if name.rpartition("/")[2] == self.monitor]
+        if named:
+            raise ConfigError(
+                f"monitor = {self.monitor!r}; name the metric as in metrics: {named[0]!r}.",
+                key="monitor",
+            )
 
     def optimizer(self) -> Optimizer:
         """Return Adam with the clipping, skipping and averaging that is asked for."""
@@ -123,9 +144,25 @@ class TrainOptions:
             try:
                 optimizer = wrapper(optimizer, value)
             except ConfigError as error:
-                _, _, told = str(error).partition(" = ")
-                raise ConfigError(f"{key} = {told}", key=key) from error
+                _, _, rest = str(error).partition(" = ")
+                raise ConfigError(f"{key} = {rest}", key=key) from error
         return skip_nonfinite(optimizer)
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """The `[report]` table.
+
+    Args:
+        plot: The plot of each test file, or several of them.
+    """
+
+    plot: str | Sequence[str] = "core/results"
+
+    @property
+    def plots(self) -> tuple[str, ...]:
+        """The names of the plots."""
+        return (self.plot,) if isinstance(self.plot, str) else tuple(self.plot)
 
 
 @dataclass(frozen=True)
@@ -137,10 +174,14 @@ class Experiment:
     loss: Sequence[Mapping[str, Any]] = ()
     transform: Sequence[Mapping[str, Any]] = ()
     train: TrainOptions = field(default_factory=TrainOptions)
+    report: ReportOptions = field(default_factory=ReportOptions)
     file: Path | None = None
 
-    def build(self) -> Learner:
+    def build(self, pipeline: GrainPipeline | None = None) -> Learner:
         """Return the learner of this experiment, with its data checked and its model drawn.
+
+        With `pipeline`, that takes the place of the data that the experiment names: they are not
+        read again for a second learner.
 
         Raises:
             ConfigError: A table, an option or the name of a component is wrong.
@@ -148,15 +189,15 @@ class Experiment:
         """
         if self.train.devices > 1:
             count_cores_as(self.train.devices)
-        spec_class, options = found("model", self.model, where="model", file=self.file)
-        spec = made(spec_class, options, where="model", file=self.file)
+        spec = make_spec(self.model, where="model", file=self.file)
         loss = self._loss()
         transform = self._transform()
         metrics = [
-            resolved("metric", name, where="train", key="metrics", file=self.file)
+            resolve_name("metric", name, where="train", key="metrics", file=self.file)
             for name in self.train.metrics
         ]
-        pipeline = self.pipeline()
+        self.plots()
+        pipeline = self.pipeline() if pipeline is None else pipeline
         try:
             learner = Learner(
                 spec,
@@ -168,12 +209,14 @@ class Experiment:
                 n_skip=self.train.n_skip,
                 seed=self.train.seed,
                 devices=self.train.devices,
+                initial_state=self.train.initial_state,
+                init_samples=self.train.init_samples,
             )
-            Monitor(self.train.monitor, self.train.mode).check(learner)
+            self.train.check_monitor(learner)
         except ConfigError as error:
             # What a loss refuses first shows where it meets model and data.
             where = "loss" if error.key == "loss" else "train"
-            raise placed(error, where, self.file) from error
+            raise locate_error(error, where, self.file) from error
         return learner
 
     def pipeline(self) -> GrainPipeline:
@@ -182,7 +225,16 @@ class Experiment:
         try:
             return create_grain_dls(**options)
         except ConfigError as error:
-            raise placed(error, "data", self.file) from error
+            raise locate_error(error, "data", self.file) from error
+
+    def plots(self) -> dict[str, Declared]:
+        """Return the plots of the report by name, with what they declare."""
+        return {
+            name: declare(
+                "plot", resolve_name("plot", name, where="report", key="plot", file=self.file)
+            )
+            for name in self.report.plots
+        }
 
     def to_tables(self) -> dict[str, Any]:
         """Return the experiment as TOML tables that describe it completely."""
@@ -192,7 +244,8 @@ class Experiment:
         for name in ("loss", "transform"):
             if getattr(self, name):
                 tables[name] = [dict(table) for table in getattr(self, name)]
-        plain: dict[str, Any] = _plain({**tables, "train": train})
+        report = {"plot": list(self.report.plots)}
+        plain: dict[str, Any] = drop_none({**tables, "train": train, "report": report})
         return plain
 
     def _loss(self) -> Callable[..., Array]:
@@ -203,7 +256,7 @@ class Experiment:
             weight = options.pop("weight", 1.0)
             if isinstance(weight, bool) or not isinstance(weight, int | float):
                 raise self._error(f"weight: expected a number, got {weight!r}", "loss")
-            loss = loss_of(options, where="loss", file=self.file)
+            loss = make_loss(options, where="loss", file=self.file)
             label = label_of(options)
             if label in pairs:
                 raise self._error(f"{name} stands twice; give one [[loss]] per loss.", "loss")
@@ -221,19 +274,19 @@ class Experiment:
                 raise self._error(
                     f"evaluation: expected true or false, got {evaluation!r}", "transform"
                 )
-            transform: Transform = transform_of(options, where="transform", file=self.file)
+            transform: Transform = make_transform(options, where="transform", file=self.file)
             if evaluation:
                 try:
                     transform = also_in_evaluation(transform)
                 except ConfigError as error:
-                    raise placed(error, "transform", self.file) from error
+                    raise locate_error(error, "transform", self.file) from error
             transforms.append(transform)
         if len(transforms) > 1:
             return compose_transforms(*transforms)
         return transforms[0] if transforms else None
 
     def _error(self, text: str, where: str) -> ConfigError:
-        return ConfigError(f"{place(where, self.file)}{text}", key=where, file=self.file)
+        return ConfigError(f"{place_text(where, self.file)}{text}", key=where, file=self.file)
 
 
 def load_experiment(file: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -274,7 +327,7 @@ def parse_experiment(tables: Mapping[str, Any], *, file: Path | None = None) -> 
         if name not in tables:
             raise ConfigError(f"{place}the table [{name}] is missing.", key=name, file=file)
     data = dict(tables["data"])
-    data = decode(create_grain_dls, data, where="data", file=file)
+    data = decode_options(create_grain_dls, data, where="data", file=file)
     data["dataset"] = _expanded(data["dataset"], file)
     return Experiment(
         data=data,
@@ -282,20 +335,28 @@ def parse_experiment(tables: Mapping[str, Any], *, file: Path | None = None) -> 
         loss=tables.get("loss", ()),
         transform=tables.get("transform", ()),
         train=_train_options(tables.get("train", {}), file),
+        report=ReportOptions(
+            **decode_options(ReportOptions, tables.get("report", {}), where="report", file=file)
+        ),
         file=file,
     )
 
 
 def _train_options(table: Mapping[str, Any], file: Path | None) -> TrainOptions:
     try:
-        return TrainOptions(**decode(TrainOptions, table, where="train", file=file))
+        return TrainOptions(**decode_options(TrainOptions, table, where="train", file=file))
     except ConfigError as error:
-        raise placed(error, "train", file) from error
+        raise locate_error(error, "train", file) from error
 
 
 def _expanded(dataset: Any, file: Path | None) -> Any:
     if isinstance(dataset, Mapping):
-        return {split: [_expanded(p, file) for p in paths] for split, paths in dataset.items()}
+        return {
+            split: [_expanded(path, file) for path in paths]
+            if isinstance(paths, list | tuple)
+            else paths
+            for split, paths in dataset.items()
+        }
     try:
         text = string.Template(str(dataset)).substitute(os.environ)
     except (KeyError, ValueError) as error:
@@ -310,28 +371,54 @@ def _expanded(dataset: Any, file: Path | None) -> Any:
 
 
 def _apply_override(tables: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    section, _, option = key.strip().partition(".")
-    if not (equals and section and option):
+    """Set the value that `override`, such as `model.model.hidden_size=4`, names in `tables`."""
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or len(keys) < 2 or not all(keys):
         raise ConfigError(
-            f"--set {override!r}: write SECTION.KEY=VALUE, such as train.lr=1e-3.", key=key
+            f"--set {override!r}: write SECTION.KEY=VALUE, such as train.lr=1e-3.", key=path
         )
-    if not isinstance(tables.setdefault(section, {}), dict):
-        raise ConfigError(
-            f"--set {override!r}: [[{section}]] is a list of tables; edit the file instead.",
-            key=key,
-        )
+    place: Any = tables
+    for depth, key in enumerate(keys[:-1]):
+        if isinstance(place, list):
+            place = place[_list_place(place, key, override, keys[:depth])]
+            continue
+        inner = place.setdefault(key, {})
+        if isinstance(inner, str) and depth:
+            # A component by its name alone gets options beside it.
+            inner = place[key] = {"name": inner}
+        if not isinstance(inner, dict | list):
+            raise ConfigError(
+                f"--set {override!r}: {'.'.join(keys[: depth + 1])} is {inner!r} and has no "
+                f"{keys[depth + 1]!r}.",
+                key=path,
+            )
+        place = inner
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    tables[section][option] = value
+    if isinstance(place, list):
+        place[_list_place(place, keys[-1], override, keys[:-1])] = value
+    else:
+        place[keys[-1]] = value
 
 
-def _plain(value: Any) -> Any:
+def _list_place(tables: Sequence[Any], key: str, override: str, above: Sequence[str]) -> int:
+    if not key.isdecimal() or int(key) >= len(tables):
+        have = f"0 to {len(tables) - 1}" if tables else "none"
+        raise ConfigError(
+            f"--set {override!r}: {'.'.join(above)} is a list of tables; name one of them by its "
+            f"number, {have}, such as {'.'.join(above)}.0.weight=2.",
+            key=override.partition("=")[0],
+        )
+    return int(key)
+
+
+def drop_none(value: Any) -> Any:
     """Return `value` in the types that TOML has; None has no form there and is left out."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items() if item is not None}
+        return {key: drop_none(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [drop_none(item) for item in value]
     return str(value) if isinstance(value, Path) else value

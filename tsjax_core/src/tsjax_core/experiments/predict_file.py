@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tsjax_core.data.hdf5_layout import DT_TOLERANCE
-from tsjax_core.data.resample import ResampledStore
-from tsjax_core.data.store import open_store
+from tsjax_core.data.opening import open_signals
 from tsjax_core.errors import ConfigError, DataError, RunDirectoryError
 from tsjax_core.experiments.experiment import Experiment
 from tsjax_core.experiments.run import load_run
+from tsjax_core.inference.initial_state import InitialState
 from tsjax_core.inference.predict import predict
 from tsjax_core.protocols import AttributeStore, SampledStore, SignalStore
+from tsjax_core.training.compatibility import window_of
 from tsjax_core.types import HostArray
 
 
@@ -54,6 +56,9 @@ def predict_file(run: Path, data: Path, out: Path | None = None) -> Prediction:
     signals = saved.signals
     store = _open(experiment, data, signals.dt)
     inputs: list[HostArray] = []
+    initial = InitialState(experiment.train.initial_state, experiment.train.init_samples)
+    window = max(window_of(saved.spec), initial.samples if initial.needs_outputs else 0)
+    measured = _read_outputs(store, data, signals.outputs, window) if window else None
     for key in saved.spec.reads:
         if key.endswith("_scalar"):
             if not isinstance(store, AttributeStore):
@@ -63,11 +68,19 @@ def predict_file(run: Path, data: Path, out: Path | None = None) -> Prediction:
                     key="data",
                 )
             inputs.append(store.read_attributes(data, signals.names[key]))
+        elif key == "y" and measured is not None and window_of(saved.spec):
+            inputs.append(measured)
         else:
             inputs.append(store.read_signals(data, signals.names[key]))
     if not len(inputs[0]):
         raise DataError(f"{data}: there is no sample to simulate.", path=data)
-    y = predict(saved.model, *inputs)
+    y = predict(
+        saved.model,
+        *inputs,
+        initial_state=initial.policy,
+        init_samples=initial.samples,
+        y=measured,
+    )
     names = signals.names[signals.target]
     rows = y if y.ndim == 2 else y[None]
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -75,20 +88,25 @@ def predict_file(run: Path, data: Path, out: Path | None = None) -> Prediction:
     return Prediction(out, names, len(rows))
 
 
+def _read_outputs(store: SignalStore, data: Path, outputs: Sequence[str], window: int) -> HostArray:
+    """Return the measured outputs; those beyond the first `window` samples may be missing."""
+    try:
+        return store.read_signals(data, outputs)
+    except DataError as error:
+        raise DataError(
+            f"{error} The model reads the measured outputs ({', '.join(outputs)}) of the first "
+            f"{window} samples; cells after these may be empty.",
+            path=data,
+        ) from error
+
+
 def _open(experiment: Experiment, data: Path, dt: float | None) -> SignalStore:
     """Return the store of `data`, read as the experiment reads its files."""
-    options = experiment.data
-    kept = {name: options[name] for name in ("delimiter", "time") if name in options}
+    names = ("store", "preload", "delimiter", "time", "target_fs", "resample", "dt")
+    options = {name: experiment.data[name] for name in names if name in experiment.data}
     if data.suffix.lower() != ".csv":
-        kept.pop("time", None)
-    store: SignalStore = open_store([data], **kept)
-    if options.get("target_fs") is not None:
-        return ResampledStore(
-            store,
-            target_fs=options["target_fs"],
-            method=options.get("resample", "antialias"),
-            dt=options.get("dt"),
-        )
+        options.pop("time", None)
+    store = open_signals([data], **options)
     found = store.get_dt(data) if isinstance(store, SampledStore) else None
     if dt is not None and found is not None and abs(found / dt - 1.0) > DT_TOLERANCE:
         raise DataError(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from tsjax_core.data.store import Split
+from tsjax_core.signatures import Declared, declare
 from tsjax_core.training.evaluation import Evaluation, Scores
 
 if TYPE_CHECKING:
@@ -35,8 +35,10 @@ def score_rows(evaluation: Evaluation) -> list[tuple[str, str, Mapping[str, floa
     return rows
 
 
-def score_table(title: str, rows: Sequence[tuple[str, str, Mapping[str, float]]]) -> Table:
-    """Return `rows` as a table for the terminal, one column per metric."""
+def score_table(evaluation: Evaluation) -> Table:
+    """Return the scores as a table for the terminal, one column per metric."""
+    rows = score_rows(evaluation)
+    title = f"{evaluation.split}, initial state: {evaluation.initial_state}"
     table = Table(title=title, title_justify="left")
     table.add_column("file")
     several = any(channel for _, channel, _ in rows)
@@ -51,10 +53,16 @@ def score_table(title: str, rows: Sequence[tuple[str, str, Mapping[str, float]]]
     return table
 
 
-def write_report(learner: Learner, evaluation: Evaluation, folder: Path) -> tuple[Path, ...]:
+def write_report(
+    learner: Learner,
+    evaluation: Evaluation,
+    folder: Path,
+    plots: Mapping[str, Declared] | None = None,
+) -> tuple[Path, ...]:
     """Write `scores.csv` and the figures of `evaluation` into `folder`; return the figures' paths.
 
-    Without matplotlib there are no figures.
+    `plots` are those of each file, by name; that of core unless given. Without matplotlib there are
+    no figures.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = score_rows(evaluation)
@@ -66,11 +74,31 @@ def write_report(learner: Learner, evaluation: Evaluation, folder: Path) -> tupl
             writer.writerow([file, channel, *(values.get(name, "") for name in metrics)])
     if find_spec("matplotlib") is None:
         return ()
-    return tuple(_figures(learner, evaluation.split, folder))
+    return tuple(_write_figures(learner, evaluation, folder, plots or _default_plots()))
 
 
-def _figures(learner: Learner, split: Split, folder: Path) -> list[Path]:
-    from tsjax_core.viz import plot_history, plot_results
+def early_errors(evaluation: Evaluation) -> str:
+    """Return a sentence where the first samples hold most of the error, else nothing."""
+    count, share = evaluation.early_share()
+    if not share > 0.5:
+        return ""
+    return (
+        f"the first {count} samples of each file hold {100 * share:.0f} % of the squared error: "
+        "the state at their start is unknown to the model. Leave them out with n_skip, or estimate "
+        'the state with initial_state = "window" and init_samples.'
+    )
+
+
+def _default_plots() -> dict[str, Declared]:
+    from tsjax_core.viz import plot_results
+
+    return {"core/results": declare("plot", plot_results)}
+
+
+def _write_figures(
+    learner: Learner, evaluation: Evaluation, folder: Path, plots: Mapping[str, Declared]
+) -> list[Path]:
+    from tsjax_core.viz import plot_history
 
     paths: list[Path] = []
 
@@ -83,16 +111,20 @@ def _figures(learner: Learner, split: Split, folder: Path) -> list[Path]:
 
     if learner.history:
         save("history", plot_history(learner.history))
-    pairs, files = learner.simulate_split(split)
-    for file, (pred, target) in zip(files, pairs, strict=False):
-        if pred.ndim == 3:
-            figure = plot_results(
-                pred[0],
-                target[0],
-                outputs=learner.signals.outputs,
-                dt=learner.signals.dt,
-                start=learner.n_skip,
-                title=f"{split}: {file}",
-            )
-            save(f"{split}_{Path(file).with_suffix('').as_posix().replace('/', '_')}", figure)
+    split = evaluation.split
+    source = learner.pipeline.split(split)
+    for number, (file, pred, target) in enumerate(evaluation.paired_files):
+        stem = Path(file).with_suffix("").as_posix().replace("/", "_")
+        given: dict[str, Any] = {
+            "signals": learner.signals,
+            "title": f"{split}: {file}",
+            "start": learner.n_skip,
+            "outputs": learner.signals.outputs,
+            "dt": learner.signals.dt,
+        }
+        for name, plot in plots.items():
+            if "batch" in plot.wants:
+                given["batch"] = source[number]
+            short = "" if name == "core/results" else f"_{name.rpartition('/')[2]}"
+            save(f"{split}_{stem}{short}", plot(pred, target, given=given))
     return paths

@@ -13,11 +13,11 @@ import platform
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import tomli_w
 from flax import nnx
@@ -26,7 +26,8 @@ from rich.console import Console
 from tsjax_core.data.pipeline import create_grain_dls
 from tsjax_core.directories import held_directory, replaced_directory
 from tsjax_core.errors import DivergenceError, RunDirectoryError, TrainingError
-from tsjax_core.experiments.experiment import Experiment, load_experiment
+from tsjax_core.experiments.components import write_spec
+from tsjax_core.experiments.experiment import Experiment, drop_none, load_experiment
 from tsjax_core.experiments.report import write_report
 from tsjax_core.inference.saved_model import SavedModel, load_saved
 from tsjax_core.training.checkpoints.checkpoints import Checkpoints, stored_epochs
@@ -59,10 +60,12 @@ class RunResult:
     figures: tuple[Path, ...]
     ended: str
     """`finished`, `stopped early`, or why the training ended before its last epoch."""
+    resumable: bool = False
+    """Whether epochs are left that `tsjax resume` would train."""
 
 
 def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
-    """Run `experiment` in the new directory `out`, and tell `console` what it trains on.
+    """Run `experiment` in the new directory `out`, and print on `console` what it trains on.
 
     The model that is kept is the best by the value that the experiment monitors, or that of the
     last epoch. Ctrl-C, and a training that diverges, end the run after the last whole epoch, and
@@ -152,13 +155,13 @@ def _complete(
         out / CHECKPOINTS,
         keep_last=options.checkpoints,
         keep_best=int(keep_best),
-        monitor=options.monitor,
+        monitor=options.monitored,
         mode=options.mode,
     )
     stopping = EarlyStopping(
         options.patience or options.epochs,
         options.min_delta,
-        options.monitor,
+        options.monitored,
         options.mode,
         restore_best=keep_best,
     )
@@ -166,7 +169,7 @@ def _complete(
     saved = checkpoints.follow(results, learner)
     safe = stopping.follow(saved, learner)
     shown = follow(safe, options.epochs, lambda: learner.progress)
-    ended, advice = "finished", ""
+    ended, advice, resumable = "finished", "", False
     try:
         # Wherever an interrupt comes, the best weights are back and the last checkpoint is whole.
         with closing(saved), closing(safe), closing(shown):
@@ -176,6 +179,7 @@ def _complete(
                     shutil.rmtree(out / REPORT)
     except KeyboardInterrupt:
         ended, advice = f"interrupted after {len(learner.history)} epochs", "Train for longer."
+        resumable = learner.progress < 1.0
     except DivergenceError as error:
         ended, advice = error.what, error.advice
     nothing_new = ended == "finished" and len(learner.history) == len(before)
@@ -191,13 +195,19 @@ def _complete(
         raise TrainingError(f"training {ended}, and there is no model to keep. {advice}")
     if ended == "finished" and stopping.stopped:
         ended = STOPPED
-    learner.save(out / MODEL)
+    learner.save(out / MODEL, overwrite=True)
     evaluation = learner.evaluate("test")
     with replaced_directory(out / REPORT) as fresh:
-        figures = write_report(learner, evaluation, fresh)
+        figures = write_report(learner, evaluation, fresh, experiment.plots())
     kept = stopping.best if keep_best else learner.history[-1]
     return RunResult(
-        out, learner, kept, evaluation, tuple(out / REPORT / path.name for path in figures), ended
+        out,
+        learner,
+        kept,
+        evaluation,
+        tuple(out / REPORT / path.name for path in figures),
+        ended,
+        resumable,
     )
 
 
@@ -255,13 +265,14 @@ def _row(result: EpochResult) -> dict[str, Any]:
         "skipped": result.skipped,
     }
     terms = {f"term_{name}": value for name, value in result.terms.items()}
-    return row | dict(result.metrics) | (terms if len(terms) > 1 else {})
+    terms = terms if len(terms) > 1 else {}
+    return row | dict(result.quantities) | dict(result.metrics) | terms
 
 
 def _write_experiment(file: Path, experiment: Experiment, learner: Learner) -> None:
     tables = {"loss": [{"name": "core/normalized_mae"}], **experiment.to_tables()}
-    options: Mapping[str, Any] = asdict(cast("Any", learner.spec)) if learner.spec else {}
-    tables["model"] |= {name: value for name, value in options.items() if value is not None}
+    options: Mapping[str, Any] = write_spec(learner.spec) if learner.spec else {}
+    tables["model"] |= drop_none(options)
     tables["train"]["n_skip"] = learner.n_skip
     defaults = {
         name: parameter.default
@@ -270,10 +281,7 @@ def _write_experiment(file: Path, experiment: Experiment, learner: Learner) -> N
     }
     data = {**defaults, "seed": experiment.train.seed, **tables["data"]}
     data["dataset"] = _absolute(data["dataset"])
-    tables["data"] = {k: list(v) if isinstance(v, tuple) else v for k, v in data.items()}
-    tables["model"] = {
-        k: list(v) if isinstance(v, tuple) else v for k, v in tables["model"].items()
-    }
+    tables["data"] = drop_none(data)
     if file.exists():
         raise RunDirectoryError(
             f"{file.parent} was taken by another run; nothing was written. "

@@ -7,7 +7,7 @@ Parameters are arguments of these programs, so that models of equal structure sh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,70 +27,107 @@ _SHORTEST_CHUNK = 64
 """Samples of each sequence, so that large batches do not spend their time in calls."""
 
 
-def simulate(model: Any, inputs: Sequence[AnyArray]) -> HostArray:
-    """Return the outputs of `model` for whole sequences (batch, time, n) and scalars (batch, n).
+class ModelRunner:
+    """A model as it is at the moment, ready to be run in evaluation mode.
 
-    A `StatefulModel` is given long sequences chunk by chunk. Sequences that do not fill the chunks
-    are continued by their last sample, which changes no output before it.
+    Args:
+        model: The model; later changes of its parameters do not reach the runner.
     """
-    graphdef, variables = nnx.split(model)
-    arrays = [np.asarray(x) for x in inputs]
-    batch_size, time = arrays[0].shape[:2]
-    unequal = any(x.ndim == 3 and x.shape[1] != time for x in arrays)
-    if unequal or not isinstance(model, StatefulModel):
-        return np.asarray(_apply(graphdef, variables, arrays))
-    # Of the whole, so that an error of the model tells the shapes that were given.
-    is_sequence = _shapes_of(_apply, graphdef, variables, arrays).ndim == 3
-    if not is_long(arrays):
-        length = padded_length(time) if is_sequence else time
-        y = np.asarray(_apply(graphdef, variables, _cut(arrays, 0, length)))
-        return y[:, :time] if is_sequence else y
-    longest = _longest_chunk(batch_size)
-    if is_sequence:
-        length = _filled_length(time, longest)
-        lengths = [length] * -(-time // length)
-    else:
-        # One output per sequence belongs to its last sample, after which nothing may follow.
-        lengths = [longest] * (time // longest) + [time % longest] * (time % longest > 0)
-    state = _initial_state(graphdef, variables, batch_size)
-    return _in_chunks(graphdef, variables, arrays, state, lengths)[0]
 
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.is_stateful = isinstance(model, StatefulModel)
+        self.graphdef, self.variables = nnx.split(model)
 
-def simulate_from(
-    state: Any, model: Any, inputs: Sequence[HostArray], chunk: int | None, *, caller: str
-) -> tuple[HostArray, Any]:
-    """Return the outputs of a `StatefulModel` from `state` on, and the exact state after them.
+    def simulate(self, inputs: Sequence[AnyArray]) -> HostArray:
+        """Return the outputs for whole sequences (batch, time, n) and scalars (batch, n)."""
+        return self.begin(inputs)()
 
-    `state` is None before the first sample. `chunk` is the samples of each sequence in one call;
-    what is left over is called in powers of two, so that no length needs a program of its own.
+    def begin(self, inputs: Sequence[AnyArray]) -> Callable[[], HostArray]:
+        """Begin to simulate whole sequences; the function returned waits for the outputs.
 
-    Raises:
-        ModelError: `state` does not fit, as told by `fitting_state`, or a further sequence is
-            shorter or longer than the first.
-    """
-    batch_size, time = inputs[0].shape[:2]
-    for x in inputs[1:]:
-        if x.ndim == 3 and x.shape[1] != time:
-            raise ModelError(
-                f"{caller} got a further input of shape {x.shape} for u of {time} samples; give "
-                "as many samples of both."
+        A `StatefulModel` is given long sequences chunk by chunk. Sequences that do not fill the
+        chunks are continued by their last sample, which changes no output before it.
+        """
+        arrays = [np.asarray(x) for x in inputs]
+        batch_size, time = arrays[0].shape[:2]
+        unequal = any(x.ndim == 3 and x.shape[1] != time for x in arrays)
+        if unequal or not self.is_stateful:
+            whole = _apply(self.graphdef, self.variables, arrays)
+            return lambda: np.asarray(whole)
+        # Of the whole, so that an error of the model tells the shapes that were given.
+        is_sequence = _shapes_of(_apply, self.graphdef, self.variables, arrays).ndim == 3
+        if not is_long(arrays):
+            length = padded_length(time) if is_sequence else time
+            padded = _apply(self.graphdef, self.variables, _cut(arrays, 0, length))
+            return lambda: np.asarray(padded)[:, :time] if is_sequence else np.asarray(padded)
+        longest = _longest_chunk(batch_size)
+        if is_sequence:
+            length = _filled_length(time, longest)
+            lengths = [length] * -(-time // length)
+        else:
+            # One output per sequence belongs to its last sample, after which nothing may follow.
+            lengths = [longest] * (time // longest) + [time % longest] * (time % longest > 0)
+        y, _ = self._in_chunks(arrays, self.initial_state(batch_size), lengths)
+        return lambda: y
+
+    def initial_state(self, batch_size: int) -> Any:
+        """Return the state of a `StatefulModel` before the first sample."""
+        return _initial_state(self.graphdef, self.variables, batch_size)
+
+    def simulate_from(
+        self, state: Any, inputs: Sequence[HostArray], chunk: int | None, *, caller: str
+    ) -> tuple[HostArray, Any]:
+        """Return the outputs of a `StatefulModel` from `state` on, and the exact state after them.
+
+        `state` is None before the first sample. `chunk` is the samples of each sequence in one
+        call; what is left over is called in powers of two, so that no length needs a program of its
+        own.
+
+        Raises:
+            ModelError: `state` does not fit, as `fit_state` says, or a further sequence is shorter
+                or longer than the first.
+        """
+        batch_size, time = inputs[0].shape[:2]
+        for x in inputs[1:]:
+            if x.ndim == 3 and x.shape[1] != time:
+                raise ModelError(
+                    f"{caller} got a further input of shape {x.shape} for u of {time} samples; "
+                    "give as many samples of both."
+                )
+        if state is None:
+            state = self.initial_state(batch_size)
+        else:
+            expected = _shapes_of(_initial_state, self.graphdef, self.variables, batch_size)
+            state = jax.tree.map(jnp.asarray, fit_state(state, expected, caller=caller))
+        longest = _longest_chunk(batch_size) if chunk is None else chunk
+        rest = time % longest
+        powers = [1 << bit for bit in reversed(range(rest.bit_length())) if rest >> bit & 1]
+        lengths = [longest] * (time // longest) + powers
+        try:
+            return self._in_chunks(inputs, state, lengths)
+        except ModelError:
+            # The model's own error, with the shape that was given instead of a chunk's.
+            _shapes_of(_advance, self.graphdef, self.variables, inputs, state)
+            raise
+
+    def _in_chunks(
+        self, inputs: Sequence[HostArray], state: Any, lengths: Sequence[int]
+    ) -> tuple[HostArray, Any]:
+        """Return the outputs for chunks of `lengths`, one after the other, and the last state."""
+        time, start = inputs[0].shape[1], 0
+        whole = y = np.empty(0)
+        for length in lengths:
+            part, state = _advance(
+                self.graphdef, self.variables, _cut(inputs, start, length), state
             )
-    graphdef, variables = nnx.split(model)
-    if state is None:
-        state = _initial_state(graphdef, variables, batch_size)
-    else:
-        expected = _shapes_of(_initial_state, graphdef, variables, batch_size)
-        state = jax.tree.map(jnp.asarray, fitting_state(state, expected, caller=caller))
-    longest = _longest_chunk(batch_size) if chunk is None else chunk
-    rest = time % longest
-    powers = [1 << bit for bit in reversed(range(rest.bit_length())) if rest >> bit & 1]
-    lengths = [longest] * (time // longest) + powers
-    try:
-        return _in_chunks(graphdef, variables, inputs, state, lengths)
-    except ModelError:
-        # The model's own error, with the shape that was given instead of a chunk's.
-        _shapes_of(_advance, graphdef, variables, inputs, state)
-        raise
+            y = np.asarray(part)
+            if y.ndim == 3:
+                if not start:
+                    whole = np.empty((len(y), time, y.shape[-1]), y.dtype)
+                whole[:, start : start + length] = y[:, : time - start]
+            start += length
+        return (whole if y.ndim == 3 else y), state
 
 
 def padded_length(length: int) -> int:
@@ -105,7 +142,7 @@ def padded_length(length: int) -> int:
 
 
 def is_long(inputs: Sequence[AnyArray]) -> bool:
-    """Tell whether the sequences (batch, time, n) are more than one call to the device takes."""
+    """Return whether the sequences (batch, time, n) are more than one call to the device takes."""
     batch_size, time = inputs[0].shape[:2]
     return time > _longest_chunk(batch_size)
 
@@ -120,7 +157,7 @@ def check_stateful(caller: str, model: Any) -> None:
         )
 
 
-def fitting_state(state: Any, expected: Any, *, caller: str) -> Any:
+def fit_state(state: Any, expected: Any, *, caller: str) -> Any:
     """Return `state` with the dtypes of `expected`.
 
     Raises:
@@ -143,7 +180,7 @@ def fitting_state(state: Any, expected: Any, *, caller: str) -> Any:
 
 @partial(jax.jit, static_argnums=0)
 def _apply(graphdef: Any, variables: Any, inputs: Sequence[AnyArray]) -> Array:
-    y: Array = _evaluated(graphdef, variables)(*inputs)
+    y: Array = merge_for_evaluation(graphdef, variables)(*inputs)
     return y
 
 
@@ -151,16 +188,17 @@ def _apply(graphdef: Any, variables: Any, inputs: Sequence[AnyArray]) -> Array:
 def _advance(
     graphdef: Any, variables: Any, inputs: Sequence[AnyArray], state: Any
 ) -> tuple[Array, Any]:
-    y, after = _evaluated(graphdef, variables).advance(inputs[0], state, *inputs[1:])
+    y, after = merge_for_evaluation(graphdef, variables).advance(inputs[0], state, *inputs[1:])
     return y, after
 
 
 @partial(jax.jit, static_argnums=(0, 2))
 def _initial_state(graphdef: Any, variables: Any, batch_size: int) -> Any:
-    return _evaluated(graphdef, variables).initial_state(batch_size)
+    return merge_for_evaluation(graphdef, variables).initial_state(batch_size)
 
 
-def _evaluated(graphdef: Any, variables: Any) -> Any:
+def merge_for_evaluation(graphdef: Any, variables: Any) -> Any:
+    """Return the model of a structure and its variables, in evaluation mode."""
     model: Any = nnx.merge(graphdef, variables)
     model.eval()
     return model
@@ -169,27 +207,6 @@ def _evaluated(graphdef: Any, variables: Any) -> Any:
 def _shapes_of(compiled: Any, *arguments: Any) -> Any:
     """Return what `compiled` would return, as shapes; it is traced once for equal arguments."""
     return compiled.eval_shape(*arguments)
-
-
-def _in_chunks(
-    graphdef: Any,
-    variables: Any,
-    inputs: Sequence[HostArray],
-    state: Any,
-    lengths: Sequence[int],
-) -> tuple[HostArray, Any]:
-    """Return the outputs for chunks of `lengths`, one after the other, and the state after them."""
-    time, start = inputs[0].shape[1], 0
-    whole = y = np.empty(0)
-    for length in lengths:
-        part, state = _advance(graphdef, variables, _cut(inputs, start, length), state)
-        y = np.asarray(part)
-        if y.ndim == 3:
-            if not start:
-                whole = np.empty((len(y), time, y.shape[-1]), y.dtype)
-            whole[:, start : start + length] = y[:, : time - start]
-        start += length
-    return (whole if y.ndim == 3 else y), state
 
 
 def _cut(inputs: Sequence[HostArray], start: int, length: int) -> list[HostArray]:

@@ -9,29 +9,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
 from tsjax_core.directories import replaced_directory
-from tsjax_core.errors import ConfigError, SavedModelError, UnknownNamespaceError
-from tsjax_core.options import decode
+from tsjax_core.errors import ConfigError, ModelError, SavedModelError, UnknownNamespaceError
+from tsjax_core.experiments.components import read_spec, write_spec
+from tsjax_core.models.building import build_model
 from tsjax_core.protocols import ModelSpec
 from tsjax_core.registry.registry import get_model, installed, qualified_name
 from tsjax_core.training.checkpoints.checkpoint_file import quiet_orbax
 from tsjax_core.training.optimizer.parameter_names import parameter_name
-from tsjax_core.types import NormStats, Signals
+from tsjax_core.types import Carry, NormStats, Signals
 
 FORMAT = 1
 DESCRIPTION = "model.json"
 PARAMETERS = "parameters"
 
-# A model is deterministic in evaluation, so that the state of its random draws is not part of it.
-_SAVED = nnx.Not(nnx.RngState)
+# A model is deterministic in evaluation, and begins every sequence anew: neither the state of its
+# random draws nor that which training carries from batch to batch is part of it.
+_SAVED = nnx.Not(nnx.Any(nnx.RngState, Carry))
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,19 @@ class SavedModel:
     signals: Signals
 
 
-def save_model(model: nnx.Module, spec: ModelSpec | None, signals: Signals, path: Path) -> Path:
-    """Write `model` to the directory `path`, replacing an earlier saved model as a whole.
+def save_model(
+    model: nnx.Module,
+    spec: ModelSpec | None,
+    signals: Signals,
+    path: Path,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write `model` to the directory `path`; with `overwrite`, in the place of an earlier one.
 
     Raises:
         SavedModelError: There is no specification, no installed plugin offers it, or `path` holds
-            something else.
+            a saved model or something else.
     """
     if spec is None:
         raise SavedModelError(
@@ -71,11 +80,17 @@ def save_model(model: nnx.Module, spec: ModelSpec | None, signals: Signals, path
             "Choose another directory.",
             path=path,
         )
+    if path.exists() and any(path.iterdir()) and not overwrite:
+        raise SavedModelError(
+            f"cannot save to {path}: it holds a saved model. Choose another directory, or give "
+            "overwrite=True to replace it.",
+            path=path,
+        )
     plugin = next(info for info in installed() if info.namespace == name.partition("/")[0])
     description = {
         "format": FORMAT,
         "name": name,
-        "options": asdict(cast("Any", spec)),
+        "options": write_spec(spec),
         "distribution": plugin.distribution,
         "version": plugin.version,
         "signals": _signals_to_json(signals),
@@ -139,17 +154,16 @@ def load_saved(path: str | Path) -> SavedModel:
             install=description["distribution"],
         ) from error
     try:
-        spec: ModelSpec = spec_class(**decode(spec_class, options, where="options", file=file))
+        spec: ModelSpec = read_spec(spec_class, options, where="options", file=file)
     except ConfigError as error:
         raise SavedModelError(
             f"{error}\n  {name} was saved by {writer}; install that version to load it.",
             path=path,
         ) from error
-    model = spec.build(signals, rngs=nnx.Rngs(0))
-    if not isinstance(model, nnx.Module):
-        raise SavedModelError(
-            f"{name} builds {type(model).__name__}, which is no flax.nnx.Module.", path=path
-        )
+    try:
+        model = build_model(spec, signals)
+    except ModelError as error:
+        raise SavedModelError(f"{name}: {error}", path=path) from error
     state = nnx.state(model, _SAVED)
     names, arrays, structure = _named_arrays(nnx.to_pure_dict(state))
     stored = _read_arrays(path / PARAMETERS, dict(zip(names, arrays, strict=True)))
@@ -217,8 +231,9 @@ def _signals_to_json(signals: Signals) -> dict[str, Any]:
     return {
         field.name: list(getattr(signals, field.name))
         for field in fields(signals)
-        if field.name not in {"stats", "dt"}
+        if field.name not in {"stats", "dt", "further"}
     } | {
+        "further": {key: list(names) for key, names in signals.further.items()},
         "dt": signals.dt,
         "stats": {
             key: {"mean": stats.mean.tolist(), "std": stats.std.tolist()}

@@ -13,7 +13,9 @@ import numpy as np
 from flax import nnx
 
 from tsjax_core.errors import ModelError
-from tsjax_core.inference.chunks import check_stateful, fitting_state
+from tsjax_core.inference.chunks import check_stateful, fit_state
+from tsjax_core.inference.predict import len_outputs, predict_stateful, y_argument
+from tsjax_core.protocols import InitialWindow
 from tsjax_core.types import HostArray
 
 
@@ -26,7 +28,8 @@ class Simulator:
     program runs on the processor, wherever the model was trained.
 
     Args:
-        model: A `StatefulModel`.
+        model: A `StatefulModel`. One that reads measured outputs at the start of a record takes
+            its first steps in `begin`.
         further: Inputs beside `u` that are constant over the record, such as those of `u_scalar`,
             each (n,).
 
@@ -39,12 +42,18 @@ class Simulator:
         graphdef, variables = nnx.split(model)
         variables = jax.tree.map(np.asarray, variables)
         constants = [np.asarray(x, np.float32)[None] for x in further]
+        self._model, self._further = model, tuple(further)
+        self._window = model.init_window if isinstance(model, InitialWindow) else 0
+        place = y_argument(model)
         for x in constants:
             if x.ndim != 2 or not np.isfinite(x).all():
                 raise ModelError(
                     f"Simulator got a further input of shape {x.shape[1:]}; give finite values, "
                     "(n,), that are constant over the record."
                 )
+        if place is not None:
+            # Beyond the window the model does not look at it.
+            constants.insert(place, np.zeros((1, 1, len_outputs(model)), np.float32))
         self._initial = jax.tree.map(np.asarray, model.initial_state(1))
         self._packing = packing = _Packing(self._initial)
 
@@ -59,6 +68,19 @@ class Simulator:
         self._state: Any = None
         self.reset()
 
+    def begin(self, u: Any, y: Any) -> HostArray:
+        """Take the first steps of a record from measured samples, and return their outputs.
+
+        `u` is (time, n_u) and `y` (time, n_y), at least as many as the model's initial window.
+        Steps after them go on from there.
+
+        Raises:
+            ModelError: As `predict_stateful`.
+        """
+        out, state = predict_stateful(self._model, u, further=(y, *self._further))
+        self.reset(state)
+        return out
+
     def step(self, u: Any) -> HostArray:
         """Return the output (n_y,) for the next sample `u` (n_u,), or a number for one input.
 
@@ -68,6 +90,11 @@ class Simulator:
             ModelError: `u` does not have the channels of the model, or is NaN or infinite, which
                 would spoil the state for good. The state is as before the step.
         """
+        if self._is_fresh and self._window:
+            raise ModelError(
+                f"Simulator.step: the model reads the measured outputs of the first {self._window} "
+                "samples; take these steps by begin(u, y)."
+            )
         try:
             sample = np.asarray(u, np.float32)
         except (TypeError, ValueError) as error:
@@ -87,9 +114,10 @@ class Simulator:
         Raises:
             ModelError: `state` does not fit the model. The state is as before.
         """
+        self._is_fresh = state is None
         if state is None:
             state = self._initial
-        fitting = fitting_state(state, self._initial, caller="Simulator.reset")
+        fitting = fit_state(state, self._initial, caller="Simulator.reset")
         self._state = jax.device_put(self._packing.pack(fitting, np.concatenate), _processor())
 
     @property

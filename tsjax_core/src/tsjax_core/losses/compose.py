@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 
 from tsjax_core.errors import ConfigError
-from tsjax_core.signatures import LOSS_ARGUMENTS, TERM_PARAMETERS, declared, name_of
-from tsjax_core.types import AnyArray, Array, Batch
+from tsjax_core.signatures import Declared, declare, name_of
+from tsjax_core.types import AnyArray, Array
 
 
 @dataclass(frozen=True)
 class NamedTerm:
-    """One term of a loss: its name in the history, its weight, and the arguments it declares."""
+    """One term of a loss: its name in the history, the loss with what it declares, its weight."""
 
     name: str
-    term: Callable[..., Array]
+    loss: Declared
     weight: float
-    wants: frozenset[str]
+
+    @property
+    def wants(self) -> frozenset[str]:
+        """The arguments that every call has to give."""
+        return self.loss.wants
 
     def __call__(
         self,
         pred: AnyArray,
         target: AnyArray,
-        y_mean: AnyArray,
-        y_std: AnyArray,
+        y_mean: AnyArray | None,
+        y_std: AnyArray | None,
         given: Mapping[str, Any],
     ) -> Array:
         """Return the weighted value; `given` holds at least the arguments in `wants`."""
-        return self.weight * self.value(pred, target, y_mean, y_std, given)
+        value: Array = self.weight * self.loss(pred, target, y_mean, y_std, given=given)
+        return value
 
-    def value(
-        self,
-        pred: AnyArray,
-        target: AnyArray,
-        y_mean: AnyArray,
-        y_std: AnyArray,
-        given: Mapping[str, Any],
-    ) -> Array:
-        """Return the value without its weight."""
-        return self.term(pred, target, y_mean, y_std, **{name: given[name] for name in self.wants})
+    def bind(self, **values: Any) -> NamedTerm:
+        """Return the term with those of `values` that it wants bound to it."""
+        return replace(self, loss=self.loss.bind(**values))
 
 
 @dataclass(frozen=True)
@@ -51,20 +49,22 @@ class ComposedLoss:
 
     terms: tuple[NamedTerm, ...]
 
+    @property
+    def wants(self) -> frozenset[str]:
+        """The arguments that the terms declare together."""
+        return frozenset[str]().union(*(term.wants for term in self.terms))
+
     def __call__(
         self,
         pred: AnyArray,
         target: AnyArray,
-        y_mean: AnyArray,
-        y_std: AnyArray,
+        y_mean: AnyArray | None = None,
+        y_std: AnyArray | None = None,
         *,
-        batch: Batch | None = None,
-        model: Any = None,
-        aux: Mapping[str, Array] | None = None,
         key: Array | None = None,
+        **given: Any,
     ) -> Array:
-        """Return the weighted sum as a scalar."""
-        given = {"batch": batch, "model": model, "aux": aux}
+        """Return the weighted sum as a scalar; `given` has what the terms declare."""
         values = [
             term(pred, target, y_mean, y_std, {**given, "key": term_key(key, number)})
             for number, term in enumerate(self.terms)
@@ -85,8 +85,7 @@ def named_terms(loss: Callable[..., Array]) -> tuple[NamedTerm, ...]:
     """
     if isinstance(loss, ComposedLoss):
         return loss.terms
-    wants = declared(loss, kind="loss", offered=LOSS_ARGUMENTS, positional=TERM_PARAMETERS)
-    return (NamedTerm(name_of(loss), loss, 1.0, wants),)
+    return (NamedTerm(name_of(loss), declare("loss", loss), 1.0),)
 
 
 def compose_losses(
@@ -124,7 +123,7 @@ def compose_losses(
             label = (
                 term.name if name is None else name if len(inner) == 1 else f"{name}.{term.name}"
             )
-            flat.append(NamedTerm(label, term.term, float(weight) * term.weight, term.wants))
+            flat.append(NamedTerm(label, term.loss, float(weight) * term.weight))
     labels = [term.name for term in flat]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise ConfigError(

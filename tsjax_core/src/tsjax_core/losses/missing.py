@@ -2,14 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from tsjax_core.losses.compose import ComposedLoss
 from tsjax_core.losses.measured import on_host, ratio
 from tsjax_core.losses.pointwise import points_of, weighted_mean, with_time
-from tsjax_core.losses.wrapping import Arguments, Form, Term, form_of, wrap, wrap_terms
+from tsjax_core.losses.wrapping import (
+    Arguments,
+    Points,
+    WrappedLoss,
+    call_loss,
+    wrap_each,
+)
 from tsjax_core.protocols import LossTerm
 from tsjax_core.types import Array
+
+
+@dataclass(frozen=True)
+class MeasuredLoss(WrappedLoss):
+    """The inner loss of the samples all of whose channels were measured."""
+
+    @property
+    def channelwise(self) -> bool:
+        """Whether the loss is meaningful for each output channel alone."""
+        return bool(getattr(self.inner, "channelwise", False))
+
+    def value(self, arguments: Arguments) -> Array:
+        """Return the inner loss of the measured samples."""
+        pred, target = arguments.pred, arguments.target
+        if self.wants - {"signals"} or not on_host(pred, target):
+            return weighted_mean(self.points(with_time(arguments)))
+        rows = ~np.isnan(target).any(-1)
+        if not rows.any():
+            nothing: Array = ratio(np, 0.0, 0)
+            return nothing
+        lead = (1,) if target.ndim == 3 else ()
+        pred, target = (x[rows].reshape(*lead, -1, x.shape[-1]) for x in (pred, target))
+        return call_loss(self.inner, arguments._replace(pred=pred, target=target))
+
+    def points(self, arguments: Arguments) -> Points:
+        """Return the inner loss at every sample, with the weight 0 where one is not measured."""
+        return points_of(self.inner, whole_samples=True)(arguments)
 
 
 def ignore_nan(loss: LossTerm) -> LossTerm:
@@ -23,28 +57,13 @@ def ignore_nan(loss: LossTerm) -> LossTerm:
     Args:
         loss: A loss, a metric, or a composed loss, each of whose terms is wrapped.
     """
+    return wrap_each(loss, _ignore_nan)
 
-    def make(term: Term) -> Form:
-        points = points_of(term, whole_samples=True)
 
-        def value(arguments: Arguments) -> Array:
-            pred, target = arguments.pred, arguments.target
-            if term.wants or not on_host(pred, target):
-                return weighted_mean(points(with_time(arguments)))
-            rows = ~np.isnan(target).any(-1)
-            if not rows.any():
-                nothing: Array = ratio(np, 0.0, 0)
-                return nothing
-            lead = (1,) if target.ndim == 3 else ()
-            pred, target = (x[rows].reshape(*lead, -1, x.shape[-1]) for x in (pred, target))
-            return term(arguments._replace(pred=pred, target=target))
-
-        return Form(value, points, channelwise=getattr(term.loss, "channelwise", False))
-
-    if isinstance(loss, ComposedLoss):
-        return wrap_terms(loss, ignore_nan)
-    form = form_of(loss)
-    if form is None:
-        return wrap(loss, make)
-    # Of a part of the samples, that part decides what is measured; weights go on top.
-    return loss if form.again is None else form.again(ignore_nan(vars(loss)["inner"]))
+def _ignore_nan(term: LossTerm) -> LossTerm:
+    if isinstance(term, MeasuredLoss):
+        return term
+    if isinstance(term, WrappedLoss):
+        # Of a part of the samples, that part decides what is measured; weights go on top.
+        return replace(term, inner=_ignore_nan(term.inner))
+    return MeasuredLoss(term)

@@ -7,9 +7,10 @@ is taken apart into channels too; of any other a sample counts where all its cha
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -18,52 +19,46 @@ from jax import lax
 
 from tsjax_core.errors import ConfigError
 from tsjax_core.losses.measured import on_host, ratio
-from tsjax_core.losses.wrapping import Arguments, Form, Points, Term, form_of, wrap
+from tsjax_core.losses.wrapping import Arguments, Points, WrappedLoss
 from tsjax_core.protocols import LossTerm
-from tsjax_core.types import AnyArray, Array, HostArray
+from tsjax_core.signatures import Declared, declare
+from tsjax_core.types import AnyArray, Array, HostArray, is_sequence
 
 _CHUNK = 4096
 """Samples that are evaluated at once in host memory, so that all records share one program."""
 
 
-def reweighted(
-    loss: LossTerm,
-    reweigh: Callable[[Points, Arguments], AnyArray],
-    *,
-    adds: frozenset[str] = frozenset(),
-    sequences_only: str | None = None,
-) -> LossTerm:
-    """Return the weighted mean of the values of `loss` with the weights that `reweigh` returns.
+class WeighedLoss(WrappedLoss):
+    """The mean of the values of the inner loss with the weights that `weigh` returns."""
 
-    `reweigh` gets the values with the weights so far, which it returns changed; `adds` are the
-    arguments that it declares. `sequences_only` is the name of a wrapper that needs a time axis.
-    """
+    sequences_only: ClassVar[bool] = False
+    """Whether the wrapper needs a time axis."""
 
-    def make(term: Term) -> Form:
-        inner = points_of(term)
+    label: ClassVar[str] = ""
+    """The name of the wrapper in errors."""
 
-        def points(arguments: Arguments) -> Points:
-            if sequences_only is not None:
-                checked_sequences(sequences_only, arguments)
-            arguments = with_time(arguments)
-            within, own = arguments, arguments
-            if "key" in adds:
-                # Each loss in a nest draws numbers of its own.
-                keys = jax.random.split(arguments.given["key"])
-                within, own = (
-                    arguments._replace(given={**arguments.given, "key": key}) for key in keys
-                )
-            found = inner(within)
-            return found._replace(weights=reweigh(found, own))
+    @abstractmethod
+    def weigh(self, points: Points, arguments: Arguments) -> AnyArray:
+        """Return the weights of the samples, which are those in `points` so far."""
 
-        return Form(
-            lambda arguments: weighted_mean(points(arguments)),
-            points,
-            adds,
-            again=partial(reweighted, reweigh=reweigh, adds=adds, sequences_only=sequences_only),
-        )
+    def points(self, arguments: Arguments) -> Points:
+        """Return the inner loss at every sample with its new weights."""
+        if self.sequences_only:
+            check_sequences(self.label, arguments)
+        arguments = with_time(arguments)
+        within = own = arguments
+        if "key" in self.adds:
+            # Each loss in a nest draws numbers of its own.
+            keys = jax.random.split(arguments.given["key"])
+            within, own = (
+                arguments._replace(given={**arguments.given, "key": key}) for key in keys
+            )
+        found = points_of(self.inner)(within)
+        return found._replace(weights=self.weigh(found, own))
 
-    return wrap(loss, make)
+    def value(self, arguments: Arguments) -> Array:
+        """Return the weighted mean."""
+        return weighted_mean(self.points(arguments))
 
 
 def weighted_mean(points: Points) -> Array:
@@ -79,23 +74,25 @@ def library(points: Points) -> Any:
     return np if on_host(points.values) else jnp
 
 
-def points_of(term: Term, *, whole_samples: bool = False) -> Callable[[Arguments], Points]:
+def points_of(loss: LossTerm, *, whole_samples: bool = False) -> Callable[[Arguments], Points]:
     """Return the function that gives the value and the weight of a loss at every sample.
 
     Args:
-        term: The loss.
+        loss: The loss.
         whole_samples: Do not take a loss apart into channels.
     """
-    if (form := form_of(term.loss)) is not None:
-        return form.points
-    per_channel = getattr(term.loss, "channelwise", False) and not whole_samples
+    if isinstance(loss, WrappedLoss):
+        return loss.points
+    term = declare("loss", loss)
+    per_channel = bool(getattr(loss, "channelwise", False)) and not whole_samples
+    is_plain = not term.wants - {"signals"}
     on_device: Callable[[Arguments], Array] = partial(_values, term, per_channel)
-    if not term.wants:
-        on_device = partial(_compiled, jax.jit(on_device))
+    if is_plain:
+        on_device = _compiled(term, per_channel)
 
     def points(arguments: Arguments) -> Points:
         pred, target = arguments.pred, arguments.target
-        host = on_host(pred, target) and not term.wants
+        host = on_host(pred, target) and is_plain
         xp: Any = np if host else jnp
         measured = ~xp.isnan(target)
         if not per_channel:
@@ -118,12 +115,12 @@ def with_time(arguments: Arguments) -> Arguments:
     return arguments._replace(pred=arguments.pred[:, None], target=arguments.target[:, None])
 
 
-def _values(term: Term, per_channel: bool, arguments: Arguments) -> Array:
+def _values(term: Declared, per_channel: bool, arguments: Arguments) -> Array:
     """Return the value at every sample, (batch, time, n); `batch` too is cut into samples."""
     pred, target, y_mean, y_std, given = arguments
     rest = {name: value for name, value in given.items() if name != "batch"}
     batch = given["batch"] if "batch" in term.wants else {}
-    scalars = {k: v for k, v in batch.items() if k.endswith("_scalar")}
+    scalars = {k: v for k, v in batch.items() if not is_sequence(k)}
     sequences = {
         k: v[:, v.shape[1] - pred.shape[1] :] for k, v in batch.items() if k not in scalars
     }
@@ -139,19 +136,37 @@ def _values(term: Term, per_channel: bool, arguments: Arguments) -> Array:
     return values
 
 
-def _compiled(values: Callable[[Arguments], Array], arguments: Arguments) -> Array:
-    """Return `values` of a loss that declares nothing."""
-    return values(arguments._replace(given={}))
+@lru_cache(maxsize=128)
+def _programs(term: Declared, *, per_channel: bool) -> Callable[..., Array]:
+    def values(given: Mapping[str, Any], arrays: tuple[Any, ...]) -> Array:
+        pred, target, y_mean, y_std = arrays
+        return _values(term, per_channel, Arguments(pred, target, y_mean, y_std, given))
+
+    return jax.jit(values)
 
 
-def _sample(term: Term, per_channel: bool, arguments: Arguments) -> Array:
+def _compiled(term: Declared, per_channel: bool) -> Callable[[Arguments], Array]:
+    """Return the values of a loss that declares nothing but `signals`, as a compiled program."""
+    own = frozenset({"signals"}) & term.wants
+
+    def values(arguments: Arguments) -> Array:
+        given = {name: arguments.given[name] for name in own}
+        if given:
+            return _values(term, per_channel, arguments._replace(given=given))
+        return _programs(term, per_channel=per_channel)({}, tuple(arguments[:4]))
+
+    return values
+
+
+def _sample(term: Declared, per_channel: bool, arguments: Arguments) -> Array:
     """Return the value at one sample (n_y,), per channel or as (1,)."""
     *arrays, given = arguments
 
     def value(*arrays: Any) -> Array:
         pred, target = (x.reshape(1, 1, -1) for x in arrays[:2])
         y_mean, y_std = (None if x is None else jnp.reshape(x, -1) for x in arrays[2:])
-        return term(Arguments(pred, target, y_mean, y_std, given))
+        scalar: Array = term(pred, target, y_mean, y_std, given=given)
+        return scalar
 
     if per_channel:
         values: Array = jax.vmap(value)(*arrays)
@@ -172,7 +187,7 @@ def _in_chunks(on_device: Callable[[Arguments], Array], arguments: Arguments) ->
     return np.concatenate(values).reshape(*pred.shape[:2], -1)
 
 
-def checked_sequences(name: str, arguments: Arguments) -> None:
+def check_sequences(name: str, arguments: Arguments) -> None:
     """Raise ConfigError, from the wrapper `name`, for a prediction without a time axis."""
     if arguments.pred.ndim != 3:
         raise ConfigError(

@@ -40,6 +40,29 @@ def higher_is_better(metric: F) -> F:
     return metric
 
 
+def squares_of(residuals: Callable[..., Any]) -> Callable[[F], F]:
+    """Mark a loss as the mean of the squares of `residuals`; see `ResidualTerm`."""
+
+    def mark(loss: F) -> F:
+        vars(loss)["residuals"] = residuals
+        return loss
+
+    return mark
+
+
+def errors(
+    pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
+) -> Any:
+    """Return the errors of the outputs, 0 where nothing was measured."""
+    return compare(pred, target).error
+
+
+def normalized_errors(pred: AnyArray, target: AnyArray, y_mean: AnyArray, y_std: AnyArray) -> Any:
+    """Return the errors in units of the training standard deviation, 0 where not measured."""
+    return compare(pred, target).error / y_std
+
+
+@squares_of(errors)
 @channelwise
 def mse(
     pred: AnyArray, target: AnyArray, y_mean: AnyArray | None = None, y_std: AnyArray | None = None
@@ -60,6 +83,7 @@ def mae(
     return mean
 
 
+@squares_of(normalized_errors)
 @channelwise
 def normalized_mse(pred: AnyArray, target: AnyArray, y_mean: AnyArray, y_std: AnyArray) -> Array:
     """Mean squared error of the outputs in units of their training standard deviation."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,57 @@ from jax import lax
 
 from tsjax_core import checks
 from tsjax_core.errors import ConfigError
-from tsjax_core.losses.pointwise import library, reweighted
-from tsjax_core.losses.wrapping import Arguments, Points
+from tsjax_core.losses.pointwise import WeighedLoss, library
+from tsjax_core.losses.wrapping import Arguments, Points, wrap_each
 from tsjax_core.protocols import LossTerm
 from tsjax_core.types import AnyArray, Array
+
+
+@dataclass(frozen=True)
+class RandomLengthLoss(WeighedLoss):
+    """The mean over the sequences of the inner loss of a beginning of random length."""
+
+    shortest: int = 1
+    longest: int | None = None
+    mode: int = 1
+
+    adds: ClassVar[frozenset[str]] = frozenset({"key"})
+    sequences_only: ClassVar[bool] = True
+    label: ClassVar[str] = "random_length"
+
+    def weigh(self, points: Points, arguments: Arguments) -> AnyArray:
+        """Return the weights so far of the samples in each beginning, summing up to 1."""
+        rows, time = points.values.shape[:2]
+        most = time if self.longest is None else min(self.longest, time)
+        lengths = _triangular(
+            arguments.given["key"], rows, min(self.shortest, most), min(self.mode, most), most
+        )
+        xp = library(points)
+        counts = xp.asarray(jnp.arange(time) < lengths[:, None])[..., None]
+        weights = points.weights * counts
+        # Every sequence counts alike, however long its beginning is.
+        sums = weights.sum((1, 2), keepdims=True)
+        shares: AnyArray = weights / xp.where(sums == 0, 1, sums)
+        return shares
+
+
+@dataclass(frozen=True)
+class HardestLoss(WeighedLoss):
+    """The mean of the inner loss over the sequences of a batch with the largest losses."""
+
+    share: float = 0.9
+
+    def weigh(self, points: Points, _arguments: Arguments) -> AnyArray:
+        """Return the weights so far of the sequences that are kept."""
+        xp = library(points)
+        values, weights = points.values, points.weights
+        if xp is jnp:
+            values, weights = lax.stop_gradient((values, weights))
+        sums = weights.sum((1, 2))
+        total = (xp.where(weights == 0, 0.0, values) * weights).sum((1, 2))
+        kept = _hardest(xp, total / xp.where(sums == 0, 1, sums), self.share)
+        changed: AnyArray = points.weights * kept[:, None, None]
+        return changed
 
 
 def random_length(
@@ -45,21 +93,7 @@ def random_length(
             key="shortest",
         )
 
-    def reweigh(points: Points, arguments: Arguments) -> AnyArray:
-        rows, time = points.values.shape[:2]
-        most = time if longest is None else min(longest, time)
-        lengths = _triangular(
-            arguments.given["key"], rows, min(shortest, most), min(middle, most), most
-        )
-        xp = library(points)
-        counts = xp.asarray(jnp.arange(time) < lengths[:, None])[..., None]
-        weights = points.weights * counts
-        # Every sequence counts alike, however long its beginning is.
-        sums = weights.sum((1, 2), keepdims=True)
-        shares: AnyArray = weights / xp.where(sums == 0, 1, sums)
-        return shares
-
-    return reweighted(loss, reweigh, adds=frozenset({"key"}), sequences_only="random_length")
+    return wrap_each(loss, lambda term: RandomLengthLoss(term, shortest, longest, middle))
 
 
 def _triangular(key: Array, n: int, low: int, mode: int, high: int) -> Array:
@@ -90,19 +124,7 @@ def hardest(loss: LossTerm, share: float = 0.9) -> LossTerm:
         ConfigError: `share` is out of its range.
     """
     share = checks.share("share", share, ends="(]")
-
-    def reweigh(points: Points, arguments: Arguments) -> AnyArray:
-        xp = library(points)
-        values, weights = points.values, points.weights
-        if xp is jnp:
-            values, weights = lax.stop_gradient((values, weights))
-        sums = weights.sum((1, 2))
-        total = (xp.where(weights == 0, 0.0, values) * weights).sum((1, 2))
-        kept = _hardest(xp, total / xp.where(sums == 0, 1, sums), share)
-        changed: AnyArray = points.weights * kept[:, None, None]
-        return changed
-
-    return reweighted(loss, reweigh)
+    return wrap_each(loss, lambda term: HardestLoss(term, share))
 
 
 def _hardest(xp: Any, losses: Any, share: float) -> Any:

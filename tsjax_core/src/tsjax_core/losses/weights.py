@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 
 from tsjax_core.checks import positive
 from tsjax_core.errors import ConfigError
-from tsjax_core.losses.pointwise import library, reweighted
-from tsjax_core.losses.wrapping import Arguments, Points
+from tsjax_core.losses.pointwise import WeighedLoss, library
+from tsjax_core.losses.wrapping import Arguments, Points, wrap_each
 from tsjax_core.protocols import LossTerm
 from tsjax_core.types import AnyArray, Batch
+
+
+@dataclass(frozen=True)
+class BatchWeightedLoss(WeighedLoss):
+    """The mean of the inner loss over all samples with weights from the batch."""
+
+    weights: Callable[[Batch], AnyArray]
+
+    adds: ClassVar[frozenset[str]] = frozenset({"batch"})
+
+    def weigh(self, points: Points, arguments: Arguments) -> AnyArray:
+        """Return the weights so far times those from the batch."""
+        found = jnp.asarray(self.weights(arguments.given["batch"]))
+        changed: AnyArray = points.weights * _aligned(found, points)
+        return changed
+
+
+@dataclass(frozen=True)
+class TimeWeightedLoss(WeighedLoss):
+    """The mean of the inner loss over time with weights from `first` to `last`."""
+
+    first: float = 1.0
+    last: float = 0.1
+
+    sequences_only: ClassVar[bool] = True
+    label: ClassVar[str] = "time_weighted"
+
+    def weigh(self, points: Points, _arguments: Arguments) -> AnyArray:
+        """Return the weights so far times those of the samples in their sequence."""
+        course = np.geomspace(self.first, self.last, points.values.shape[1])[:, None]
+        # In the type of the values, float32 on the device.
+        weights: AnyArray = points.weights * library(points).asarray(course, points.values.dtype)
+        return weights
 
 
 def weighted_loss(loss: LossTerm, weights: Callable[[Batch], AnyArray]) -> LossTerm:
@@ -32,13 +66,7 @@ def weighted_loss(loss: LossTerm, weights: Callable[[Batch], AnyArray]) -> LossT
     Raises:
         ConfigError: When the loss is computed: the weights do not fit the prediction.
     """
-
-    def reweigh(points: Points, arguments: Arguments) -> AnyArray:
-        found = jnp.asarray(weights(arguments.given["batch"]))
-        changed: AnyArray = points.weights * _aligned(found, points)
-        return changed
-
-    return reweighted(loss, reweigh, adds=frozenset({"batch"}))
+    return wrap_each(loss, lambda term: BatchWeightedLoss(term, weights))
 
 
 def _aligned(weights: Any, points: Points) -> Any:
@@ -77,13 +105,5 @@ def time_weighted(loss: LossTerm, first: float = 1.0, last: float = 0.1) -> Loss
         ConfigError: A weight is not a positive number; or, when the loss is computed, the targets
             are scalars.
     """
-    for key, value in (("first", first), ("last", last)):
-        positive(key, value)
-
-    def reweigh(points: Points, arguments: Arguments) -> AnyArray:
-        course = np.geomspace(first, last, points.values.shape[1])[:, None]
-        # In the type of the values, float32 on the device.
-        weights: AnyArray = points.weights * library(points).asarray(course, points.values.dtype)
-        return weights
-
-    return reweighted(loss, reweigh, sequences_only="time_weighted")
+    first, last = (positive(key, value) for key, value in (("first", first), ("last", last)))
+    return wrap_each(loss, lambda term: TimeWeightedLoss(term, first, last))

@@ -3,14 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 from tsjax_core.checks import whole_number
 from tsjax_core.errors import ConfigError
-from tsjax_core.losses.pointwise import checked_sequences, library, points_of
-from tsjax_core.losses.wrapping import Arguments, Form, Points, Term, wrap
+from tsjax_core.losses.pointwise import check_sequences, library, points_of
+from tsjax_core.losses.wrapping import Arguments, NarrowedLoss, Points, wrap_each
 from tsjax_core.protocols import LossTerm
+from tsjax_core.types import AnyArray, is_sequence
+
+
+@dataclass(frozen=True)
+class CutLoss(NarrowedLoss):
+    """The inner loss without the first `left` and the last `right` samples of each sequence."""
+
+    left: int = 0
+    right: int = 0
+    label: str = "cut_loss"
+
+    @property
+    def channelwise(self) -> bool:
+        """Whether the loss is meaningful for each output channel alone."""
+        return bool(getattr(self.inner, "channelwise", False))
+
+    def narrow(self, arguments: Arguments) -> Arguments:
+        """Return the samples that count, and the batch without its last samples."""
+        check_sequences(self.label, arguments)
+        length = arguments.pred.shape[1]
+        if length <= self.left + self.right:
+            raise ConfigError(
+                f"{self.label} leaves nothing of a sequence of {length} samples; cut less, or use "
+                "longer sequences.",
+                key="loss",
+            )
+        part = slice(self.left, length - self.right)
+        given = arguments.given
+        if "batch" in given and self.right:
+            given = {**given, "batch": _without_last(given["batch"], self.right)}
+        return arguments._replace(
+            pred=arguments.pred[:, part], target=arguments.target[:, part], given=given
+        )
+
+    def points(self, arguments: Arguments) -> Points:
+        """Return the inner loss at every sample, with the weight 0 where it is cut."""
+        found = points_of(self.inner)(self.narrow(arguments))
+        ends = ((0, 0), (self.left, self.right), (0, 0))
+
+        def pad(part: AnyArray) -> AnyArray:
+            padded: AnyArray = library(found).pad(part, ends)
+            return padded
+
+        return found._replace(values=pad(found.values), weights=pad(found.weights))
 
 
 def skip_n(loss: LossTerm, n: int) -> LossTerm:
@@ -28,7 +72,8 @@ def skip_n(loss: LossTerm, n: int) -> LossTerm:
         ConfigError: `n` is no whole number from 0 on; or, when the loss is computed, nothing of a
             sequence is left, or the targets are scalars.
     """
-    return _cut(loss, f"skip_n(n={n})", whole_number("n", n, "samples"), 0)
+    n = whole_number("n", n, "samples")
+    return wrap_each(loss, lambda term: CutLoss(term, n, 0, f"skip_n(n={n})"))
 
 
 def cut_loss(loss: LossTerm, left: int = 0, right: int = 0) -> LossTerm:
@@ -49,45 +94,9 @@ def cut_loss(loss: LossTerm, left: int = 0, right: int = 0) -> LossTerm:
     left, right = (
         whole_number(key, value, "samples") for key, value in (("left", left), ("right", right))
     )
-    return _cut(loss, f"cut_loss(left={left}, right={right})", left, right)
-
-
-def _cut(loss: LossTerm, name: str, left: int, right: int) -> LossTerm:
-    def narrow(arguments: Arguments) -> Arguments:
-        checked_sequences(name, arguments)
-        length = arguments.pred.shape[1]
-        if length <= left + right:
-            raise ConfigError(
-                f"{name} leaves nothing of a sequence of {length} samples; cut less, or use longer "
-                "sequences.",
-                key="loss",
-            )
-        part = slice(left, length - right)
-        given = arguments.given
-        if "batch" in given and right:
-            given = {**given, "batch": _without_last(given["batch"], right)}
-        return arguments._replace(
-            pred=arguments.pred[:, part], target=arguments.target[:, part], given=given
-        )
-
-    def make(term: Term) -> Form:
-        inner = points_of(term)
-
-        def points(arguments: Arguments) -> Points:
-            found = inner(narrow(arguments))
-            pad = partial(library(found).pad, pad_width=((0, 0), (left, right), (0, 0)))
-            return found._replace(values=pad(found.values), weights=pad(found.weights))
-
-        return Form(
-            lambda arguments: term(narrow(arguments)),
-            points,
-            channelwise=getattr(term.loss, "channelwise", False),
-            narrow=narrow,
-            again=lambda other: _cut(other, name, left, right),
-        )
-
-    return wrap(loss, make)
+    label = f"cut_loss(left={left}, right={right})"
+    return wrap_each(loss, lambda term: CutLoss(term, left, right, label))
 
 
 def _without_last(batch: Mapping[str, Any], n: int) -> dict[str, Any]:
-    return {k: v if k.endswith("_scalar") else v[:, : v.shape[1] - n] for k, v in batch.items()}
+    return {k: v[:, : v.shape[1] - n] if is_sequence(k) else v for k, v in batch.items()}

@@ -1,19 +1,22 @@
-"""A loss made of another one.
+"""A loss around another one.
 
-It keeps the name of the loss that it wraps, and declares what that one declares. A composed loss
-is wrapped term by term, so that every term keeps its name and its weight.
+It keeps the name of the loss inside it, and declares what that one declares. A composed loss is
+wrapped term by term, so that every term keeps its name and its weight. There are two kinds: a
+`NarrowedLoss` is the inner loss of a part of the samples or channels, and a weighted one
+(`tsjax_core.losses.pointwise`) the inner loss with other weights of the samples.
 """
 
 from __future__ import annotations
 
-import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
+from tsjax_core.errors import SignatureError
 from tsjax_core.losses.compose import ComposedLoss
-from tsjax_core.protocols import LossTerm
-from tsjax_core.signatures import LOSS_ARGUMENTS, TERM_PARAMETERS, declared, name_of
+from tsjax_core.protocols import LossTerm, ResidualTerm
+from tsjax_core.signatures import declare, name_of, wants_of
 from tsjax_core.types import AnyArray, Array
 
 
@@ -40,111 +43,118 @@ class Points(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Term:
-    """A loss that is wrapped, and the arguments that it declares."""
+class WrappedLoss(ABC):
+    """A loss term around the loss term `inner`; a subclass says what it makes of it in `value`.
 
-    loss: Callable[..., Array]
-    wants: frozenset[str]
-
-    def __call__(self, arguments: Arguments) -> Array:
-        """Return the value of the loss, which gets exactly what it declares."""
-        given = {name: arguments.given[name] for name in self.wants}
-        return self.loss(*arguments[:4], **given)
-
-
-@dataclass(frozen=True)
-class Form:
-    """What a wrapper makes of a term.
-
-    Args:
-        value: The loss.
-        points: The loss at every sample.
-        adds: What the wrapper itself declares.
-        channelwise: Whether the loss is meaningful for each output channel alone.
-        narrow: For a loss that is the wrapped one of a part of the samples or channels: that part.
-        again: Wraps another loss in the same way.
+    Raises SignatureError if `inner` is no loss, or declares an argument that tsjax does not give.
     """
 
-    value: Callable[[Arguments], Array]
-    points: Callable[[Arguments], Points]
-    adds: frozenset[str] = frozenset()
-    channelwise: bool = False
-    narrow: Callable[[Arguments], Arguments] | None = None
-    again: Callable[[LossTerm], LossTerm] | None = None
+    inner: LossTerm
+
+    adds: ClassVar[frozenset[str]] = frozenset()
+    """What the wrapper itself declares."""
+
+    def __post_init__(self) -> None:
+        declare("loss", self.inner)
+
+    @property
+    def __name__(self) -> str:
+        return name_of(self.inner)
+
+    @property
+    def wants(self) -> frozenset[str]:
+        """The arguments that the inner loss or the wrapper declares."""
+        return wants_of(self.inner) | self.adds
+
+    @property
+    def channelwise(self) -> bool:
+        """Whether the loss is meaningful for each output channel alone."""
+        return False
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more of it is better, as of the metric inside."""
+        return bool(getattr(self.inner, "higher_is_better", False))
+
+    def __call__(
+        self,
+        pred: AnyArray,
+        target: AnyArray,
+        y_mean: AnyArray | None = None,
+        y_std: AnyArray | None = None,
+        **given: Any,
+    ) -> Array:
+        """Return the value as a scalar; `given` has what the loss declares."""
+        if missing := sorted(self.wants - given.keys()):
+            raise TypeError(f"{self.__name__} is called without {', '.join(missing)}.")
+        return self.value(Arguments(pred, target, y_mean, y_std, given))
+
+    @abstractmethod
+    def value(self, arguments: Arguments) -> Array:
+        """Return the value of the loss."""
+
+    @abstractmethod
+    def points(self, arguments: Arguments) -> Points:
+        """Return the value and the weight of the loss at every sample."""
 
 
-def term_of(loss: Callable[..., Array]) -> Term:
-    """Return `loss` with what it declares.
+class NarrowedLoss(WrappedLoss):
+    """The inner loss of the part of samples and channels that `narrow` returns."""
+
+    @abstractmethod
+    def narrow(self, arguments: Arguments) -> Arguments:
+        """Return the part of `arguments` that counts."""
+
+    def value(self, arguments: Arguments) -> Array:
+        """Return the inner loss of the part that counts."""
+        return call_loss(self.inner, self.narrow(arguments))
+
+    def residuals(
+        self,
+        pred: AnyArray,
+        target: AnyArray,
+        y_mean: AnyArray | None = None,
+        y_std: AnyArray | None = None,
+        **given: Any,
+    ) -> AnyArray:
+        """Return the residuals of the inner loss, of the part that counts."""
+        narrowed = self.narrow(Arguments(pred, target, y_mean, y_std, given))
+        return residuals_of(self.inner, narrowed)
+
+
+def call_loss(loss: Callable[..., Any], arguments: Arguments) -> Array:
+    """Return the value of `loss`, which gets exactly what it declares."""
+    value: Array = declare("loss", loss)(*arguments[:4], given=arguments.given)
+    return value
+
+
+def residuals_of(loss: Any, arguments: Arguments) -> AnyArray:
+    """Return the residuals of `loss`.
 
     Raises:
-        SignatureError: It declares an argument that tsjax does not give.
+        SignatureError: It is no `ResidualTerm`.
     """
-    wants = declared(loss, kind="loss", offered=LOSS_ARGUMENTS, positional=TERM_PARAMETERS)
-    return Term(loss, wants)
+    if not isinstance(loss, ResidualTerm):
+        raise SignatureError(
+            f"loss {name_of(loss)!r} has no residuals: it is not a mean of squares, such as "
+            "normalized_mse. Give a loss that is, or train by gradients alone."
+        )
+    wants = wants_of(cast("Any", loss))
+    given = {name: arguments.given[name] for name in wants}
+    residuals: AnyArray = loss.residuals(*arguments[:4], **given)
+    return residuals
 
 
-def form_of(loss: Callable[..., Array]) -> Form | None:
-    """Return what a wrapper made of the loss inside it, None for a loss that wraps none."""
-    form: Form | None = getattr(loss, "wrapping", None)
-    return form
-
-
-def wrap(loss: LossTerm, make: Callable[[Term], Form]) -> LossTerm:
-    """Return the loss that `make` forms of `loss`, or of each term of a composed one.
+def wrap_each(loss: LossTerm, wrapper: Callable[[LossTerm], LossTerm]) -> LossTerm:
+    """Return `wrapper` of `loss`; of a composed loss the sum of its wrapped terms.
 
     Raises:
         SignatureError: `loss` is no loss, or declares an argument that tsjax does not give.
     """
-    if isinstance(loss, ComposedLoss):
-        return wrap_terms(loss, lambda term: wrap(term, make))
-    return _wrapped(term_of(loss), make)
-
-
-def wrap_terms(
-    loss: ComposedLoss, wrapper: Callable[[Callable[..., Array]], LossTerm]
-) -> ComposedLoss:
-    """Return `loss` with `wrapper` around each term, under the same names and weights."""
-    terms = []
-    for named in loss.terms:
-        term = wrapper(named.term)
-        terms.append(replace(named, term=term, wants=term_of(term).wants))
-    return ComposedLoss(tuple(terms))
-
-
-def _wrapped(term: Term, make: Callable[[Term], Form]) -> LossTerm:
-    form = make(term)
-    signature = _signature(term, form.adds)
-
-    def loss(*values: Any, **options: Any) -> Array:
-        bound = signature.bind(*values, **options)
-        bound.apply_defaults()
-        given = dict(bound.arguments)
-        pred, target, y_mean, y_std = (given.pop(name) for name in TERM_PARAMETERS)
-        return form.value(Arguments(pred, target, y_mean, y_std, given))
-
-    loss.__name__ = loss.__qualname__ = name_of(term.loss)
-    loss.__doc__ = inspect.getdoc(term.loss)
-    vars(loss).update(
-        __signature__=signature, wrapping=form, inner=term.loss, channelwise=form.channelwise
+    if not isinstance(loss, ComposedLoss):
+        return wrapper(loss)
+    return ComposedLoss(
+        tuple(
+            replace(term, loss=declare("loss", wrapper(term.loss.component))) for term in loss.terms
+        )
     )
-    return loss
-
-
-def _signature(term: Term, adds: frozenset[str]) -> inspect.Signature:
-    """Return the signature of a loss term that declares what `term` does and `adds`."""
-    own = inspect.signature(term.loss).parameters
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    first = [p for p in own.values() if p.kind in kinds][:4]
-    # A metric may be called with prediction and target alone.
-    defaults = [p.default for p in first] if len(first) == 4 else [inspect.Parameter.empty] * 4
-    positional = [
-        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
-        for name, default in zip(TERM_PARAMETERS, defaults, strict=True)
-    ]
-    further = [
-        own.get(name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY))
-        if name not in adds
-        else inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)
-        for name in sorted(term.wants | adds)
-    ]
-    return inspect.Signature([*positional, *further])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
+from functools import cache
 from typing import ClassVar, Literal, TypeAlias
 
 import jax
@@ -10,8 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from tsjax_core.errors import ModelError
 from tsjax_core.models.recurrent_kernels import gru_kernel, lstm_kernel, products, rnn_kernel
-from tsjax_core.models.recurrent_scans import gru_scan, lstm_scan, rnn_scan, split_gates
+from tsjax_core.models.recurrent_scans import (
+    gru_scan,
+    lstm_cells,
+    lstm_scan,
+    rnn_scan,
+    split_gates,
+)
 from tsjax_core.types import Array
 
 Kernel: TypeAlias = Literal["auto", "plain"]
@@ -19,17 +29,41 @@ Kernel: TypeAlias = Literal["auto", "plain"]
 # Values that one call of the program draws: more than most arrays have, and little to throw away.
 _BLOCK = 4096
 
+# Parameter, gradient, two moments of Adam, and the best weights.
+_COPIES = 5
+
 
 def uniform(key: Array, shape: tuple[int, ...], bound: float) -> Array:
     """Draw from the uniform distribution over (-bound, bound)."""
     # One program draws for arrays of every shape. A program for each would take most of the time
     # in which a model is built.
     size = math.prod(shape)
+    check_memory(shape)
     blocks = [_block(key, number) for number in range(max(1, -(-size // _BLOCK)))]
     # Joined on the host, which compiles nothing, unless the model is built within a program.
     join = jnp.concatenate if isinstance(key, jax.core.Tracer) else np.concatenate
     drawn: Array = jax.device_put(join(blocks)[:size].reshape(shape) * bound)
     return drawn
+
+
+def check_memory(shape: tuple[int, ...]) -> None:
+    """Raise ModelError for a parameter that cannot be trained in the memory of this machine."""
+    size, free = 4 * math.prod(shape), _memory()
+    if size * _COPIES > free:
+        raise ModelError(
+            f"a parameter of shape {shape} takes {size / 1e9:.3g} GB, and training keeps about "
+            f"{_COPIES} arrays of its size (gradient, optimizer, best weights); this machine has "
+            f"{free / 1e9:.3g} GB. Choose fewer units."
+        )
+
+
+@cache
+def _memory() -> int:
+    """Return the memory of this machine in bytes, without limit where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return sys.maxsize
 
 
 @jax.jit
@@ -75,6 +109,20 @@ class _Layer(nnx.Module):
         """Return the state before the first sample, each part (batch, hidden)."""
         zeros = jnp.zeros((batch_size, self.hidden_size), self.w_rec[...].dtype)
         return (zeros,) * self.state_parts
+
+    def all_states(
+        self,
+        x: Array,  # noqa: ARG002 - layers with more state than `hidden` need it
+        state: tuple[Array, ...],  # noqa: ARG002 - as above
+        w_rec: Array,  # noqa: ARG002 - as above
+        hidden: Array,
+    ) -> tuple[Array, ...]:
+        """Return each part of the state after every sample, (time, batch, hidden).
+
+        `hidden` is what a call with the same arguments returned. A program that does not use the
+        result does not compute it.
+        """
+        return (hidden,)
 
     def _project(self, x: Array) -> tuple[Array, ...]:
         projected = products(x, self.w_in[...], self.n_gates)
@@ -134,6 +182,12 @@ class LSTMLayer(_Layer):
         h, c = state
         run = lstm_scan if self.kernel == "plain" else lstm_kernel
         return run(self._project(x), (h, c), w_rec)
+
+    def all_states(
+        self, x: Array, state: tuple[Array, ...], w_rec: Array, hidden: Array
+    ) -> tuple[Array, ...]:
+        """Return hidden states and cells after every sample, (time, batch, hidden)."""
+        return hidden, lstm_cells(self._project(x), state, w_rec, hidden)
 
 
 def linear(n_in: int, n_out: int, *, rngs: nnx.Rngs) -> nnx.Linear:

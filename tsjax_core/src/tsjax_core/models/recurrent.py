@@ -94,8 +94,9 @@ class LSTM(RecurrentSpec):
 class RecurrentModel(nnx.Module):
     """A stack of recurrent layers and an output head, raw units in and out.
 
-    The state before the first sample is zero. `call_with_aux` gives `hidden`, the states of the
-    last layer, (batch, time, hidden_size).
+    The state before the first sample is zero. `call_with_aux` and `advance_with_aux` give `hidden`,
+    the output of the last layer, (batch, time, hidden_size), and `states`, the states of all layers
+    after every sample as `flatten_state` joins them, (batch, time, S).
     """
 
     def __init__(self, spec: RecurrentSpec, signals: Signals, *, rngs: nnx.Rngs) -> None:
@@ -130,24 +131,36 @@ class RecurrentModel(nnx.Module):
     def call_with_aux(
         self, u: Array, u_scalar: Array | None = None, *, key: Array | None = None
     ) -> tuple[Array, Mapping[str, Array]]:
-        """Simulate from zero state; return the outputs and `{"hidden": ...}`."""
-        y, hidden, _ = self._run(u, u_scalar, self.initial_state(u.shape[0]), key)
-        return y, {"hidden": hidden}
+        """Simulate from zero state; return the outputs and `{"hidden": ..., "states": ...}`."""
+        state = self.initial_state(u.shape[0])
+        y, _, aux = self.advance_with_aux(u, state, u_scalar, key=key)
+        return y, aux
 
     def initial_state(self, batch_size: int) -> RecurrentState:
         """Return the zero state."""
         return self.stack.zero_state(batch_size)
 
     def advance(
-        self, u: Array, state: RecurrentState, u_scalar: Array | None = None
+        self,
+        u: Array,
+        state: RecurrentState,
+        u_scalar: Array | None = None,
+        *,
+        key: Array | None = None,
     ) -> tuple[Array, RecurrentState]:
         """Simulate one chunk from `state`; return its outputs and the state after it."""
-        y, _, state = self._run(u, u_scalar, state, None)
+        y, state, _ = self.advance_with_aux(u, state, u_scalar, key=key)
         return y, state
 
-    def _run(
-        self, u: Array, u_scalar: Array | None, state: RecurrentState, key: Array | None
-    ) -> tuple[Array, Array, RecurrentState]:
-        hidden, state = self.stack(self.u_scale(u, u_scalar), state, key=key)
+    def advance_with_aux(
+        self,
+        u: Array,
+        state: RecurrentState,
+        u_scalar: Array | None = None,
+        *,
+        key: Array | None = None,
+    ) -> tuple[Array, RecurrentState, Mapping[str, Array]]:
+        """Simulate one chunk; return its outputs, the state after it, and the values of `aux`."""
+        hidden, state, states = self.stack.run(self.u_scale(u, u_scalar), state, key=key)
         y = self.head(hidden[:, -1] if self.spec.output == "last" else hidden)
-        return self.y_scale.denormalize(y), hidden, state
+        return self.y_scale.denormalize(y), state, {"hidden": hidden, "states": states}

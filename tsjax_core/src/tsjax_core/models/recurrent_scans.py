@@ -77,3 +77,25 @@ def lstm_scan(
 
     last, states = lax.scan(step, state, x)
     return states, last
+
+
+def lstm_cells(
+    x: tuple[Array, ...], state: tuple[Array, ...], w_rec: Array, hidden: Array
+) -> Array:
+    """Return the cells of an LSTM after every sample, given its hidden states.
+
+    The gates follow from the hidden states for all times at once, and c' = f c + i g from them.
+    Arguments are those of `lstm_scan`; `hidden` is its first result.
+    """
+    h, c = state
+    before = jnp.concatenate([h[None], hidden[:-1]])
+    h_i, h_f, h_g, _ = split_gates(before @ w_rec, 4)
+    i, f, g = jax.nn.sigmoid(x[0] + h_i), jax.nn.sigmoid(x[1] + h_f), jnp.tanh(x[2] + h_g)
+
+    def step(c: Array, at: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        i, f, g = at
+        c = f * c + i * g
+        return c, c
+
+    cells: Array = lax.scan(step, c, (i, f, g))[1]
+    return cells

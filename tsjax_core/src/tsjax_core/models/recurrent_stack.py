@@ -84,9 +84,20 @@ class RecurrentStack(nnx.Module):
 
         Nothing is dropped without a `key`.
         """
+        out, after, _ = self.run(x, state, key=key)
+        return out, after
+
+    def run(
+        self, x: Array, state: RecurrentState, *, key: Array | None = None
+    ) -> tuple[Array, RecurrentState, Array]:
+        """Return what a call returns, and the states of all layers after every sample.
+
+        The states are (batch, time, S), joined as `flatten_state` joins the state.
+        """
         x = jnp.swapaxes(x, 0, 1)
         keys = None if key is None else iter(jax.random.split(key, 2 * len(self.layers)))
         after: list[tuple[Array, ...]] = []
+        every: list[Array] = []
         for number, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
             if keys is not None:
                 rate = self.hidden_dropout if number else self.input_dropout
@@ -95,11 +106,13 @@ class RecurrentStack(nnx.Module):
             if keys is not None and self.weight_dropout:
                 w_rec = w_rec * dropout_mask(next(keys), self.weight_dropout, w_rec.shape)
             out, last = layer(x, before, w_rec)
+            every += layer.all_states(x, before, w_rec, out)
             if self.normalization == "layernorm":
                 out = layer_norm(out)
             x = x + out if self.residual and number else out
             after.append(last)
-        return jnp.swapaxes(x, 0, 1), tuple(after)
+        states = jnp.swapaxes(jnp.concatenate(every, axis=-1), 0, 1)
+        return jnp.swapaxes(x, 0, 1), tuple(after), states
 
 
 def _drop_channels(x: Array, rate: float, key: Array) -> Array:

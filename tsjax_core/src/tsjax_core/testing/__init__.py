@@ -21,11 +21,12 @@ from tsjax_core.testing.models import ModelConformance
 from tsjax_core.testing.plugins import PluginConformance
 from tsjax_core.testing.samples import sample_batch, sample_signals
 from tsjax_core.testing.sources import SourceConformance
-from tsjax_core.testing.stateful import StatefulModelConformance
+from tsjax_core.testing.stateful import CarryingModelConformance, StatefulModelConformance
 from tsjax_core.testing.stores import StoreConformance
 from tsjax_core.testing.transforms import TransformConformance
 
 __all__ = [
+    "CarryingModelConformance",
     "Conformance",
     "LossConformance",
     "MetricConformance",

@@ -11,12 +11,16 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import pytest
 
+from tsjax_core.signatures import wants_of
 from tsjax_core.types import HostArray
 
 C = TypeVar("C", bound="Conformance")
 
 _ran: defaultdict[type, set[str]] = defaultdict(set)
 """Clauses that ran, by test class."""
+
+_failed: defaultdict[type, set[str]] = defaultdict(set)
+"""Those of them that failed."""
 
 
 def _note(test: Conformance, name: str) -> None:
@@ -35,6 +39,7 @@ def clause(check: Callable[[C], None]) -> Callable[[C], None]:
             check(self)
         except Exception:
             _note(self, check.__name__)
+            _failed[type(self)].add(check.__name__)
             raise
         _note(self, check.__name__)
 
@@ -68,12 +73,8 @@ def failures(contract: type[Conformance]) -> dict[str, str]:
 
 def wanted(component: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the offered values that a component declares as keyword-only arguments."""
-    parameters = inspect.signature(component).parameters
-    return {
-        name: value
-        for name, value in offered.items()
-        if name in parameters and parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    wants = wants_of(component)
+    return {name: value for name, value in offered.items() if name in wants}
 
 
 def check_close(what: str, got: Any, expected: Any, cure: str) -> None:
@@ -122,7 +123,7 @@ class Conformance:
         # With tests spread over processes, none of them sees all.
         if node is items[-1] and not hasattr(request.config, "workerinput"):
             selected = {getattr(item, "originalname", item.name) for item in items}
-            _print(request.config, _told(cls, selected))
+            _print(request.config, _summary(cls, selected))
         name = getattr(node, "originalname", node.name)
         if name in clauses_of(cls) and vars(self).get("_has_run") != name:
             if _reason(cls, name):
@@ -166,14 +167,16 @@ def _reason(cls: type[Conformance], name: str) -> str | None:
     return next(filter(None, reasons), None)
 
 
-def _told(cls: type[Conformance], selected: set[str]) -> str:
+def _summary(cls: type[Conformance], selected: set[str]) -> str:
     names = clauses_of(cls)
     contract = next(
         owner for owner in cls.__mro__ if owner.__module__.startswith("tsjax_core.testing.")
     )
     excused = {name: reason for name in names if (reason := _reason(cls, name))}
-    ran = sum(name in _ran[cls] and name not in excused for name in names)
-    lines = [f"{cls.__name__}: {ran} of {len(names)} clauses of {contract.__name__} ran"]
+    ran = [name for name in names if name in _ran[cls] and name not in excused]
+    passed = sum(name not in _failed[cls] for name in ran)
+    text = f"{cls.__name__}: {passed} of {len(ran)} clauses of {contract.__name__} that ran passed"
+    lines = [text if len(ran) < len(names) else text.replace(" that ran", "")]
     lines += [f"  {name} may fail: {reason}" for name, reason in excused.items()]
     if left := [name for name in names if name not in selected]:
         lines.append(f"  {len(left)} not selected")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tsjax_core.signatures import LOSS_ARGUMENTS, TERM_PARAMETERS, declared
+from tsjax_core.protocols import ResidualTerm
+from tsjax_core.signatures import declare
 from tsjax_core.testing.contract import Conformance, check_close, clause, wanted
 from tsjax_core.testing.samples import sample_batch, sample_signals
-from tsjax_core.types import Array
+from tsjax_core.types import Array, Signals
 
 
 class LossConformance(Conformance):
@@ -28,6 +29,7 @@ class LossConformance(Conformance):
         model: The model, for a term that declares `model`.
         aux: Intermediate values, for a term that declares `aux`: each (3, ...) for a batch of 3.
         n_outputs: Channels of the target, 3 unless set.
+        further: Names of further signals by batch key, for a term that reads them of `batch`.
     """
 
     facts = ("loss",)
@@ -37,11 +39,12 @@ class LossConformance(Conformance):
     model: Any = None
     aux: Mapping[str, Array] = {}
     n_outputs: int = 3
+    further: Mapping[str, Sequence[str]] = {}
 
     @clause
     def test_arguments_are_known(self) -> None:
         """It takes `pred`, `target`, `y_mean`, `y_std`, and by keyword only what tsjax offers."""
-        declared(self._loss, kind="loss", offered=LOSS_ARGUMENTS, positional=TERM_PARAMETERS)
+        declare("loss", self._loss)
 
     @clause
     def test_value_is_a_scalar(self) -> None:
@@ -84,7 +87,7 @@ class LossConformance(Conformance):
         order = np.array([2, 0, 1])
         pred, target = self._batch(seed=1)["y"], self._batch()["y"]
         given = {
-            name: value if name in {"model", "key"} else jax.tree.map(lambda x: x[order], value)
+            name: jax.tree.map(lambda x: x[order], value) if name in {"batch", "aux"} else value
             for name, value in self._given().items()
         }
         stats = self._stats()
@@ -110,13 +113,36 @@ class LossConformance(Conformance):
                     f"a wrong prediction has the value {value}, below the minimum {self.minimum}"
                 )
 
+    @clause
+    def test_residuals_are_those_of_the_loss(self) -> None:
+        """The loss is the sum of the squares of `residuals` times a factor of the data alone."""
+        loss: Any = self._loss
+        if not isinstance(loss, ResidualTerm):
+            return
+        given, target = self._given(), self._batch()["y"]
+        factors = []
+        for seed in range(1, 5):
+            pred = self._batch(seed=seed)["y"]
+            residuals = loss.residuals(pred, target, *self._stats(), **given)
+            assert residuals.shape[0] == len(target), (
+                f"residuals have the shape {residuals.shape} for {len(target)} sequences; the "
+                "batch comes first"
+            )
+            factors.append(float(self._value(pred)) / float(jnp.sum(jnp.square(residuals))))
+        check_close(
+            "the loss over the sum of the squares of its residuals",
+            factors,
+            [factors[0]] * len(factors),
+            "return residuals whose squares sum up to the loss, or none",
+        )
+
     @property
     def _loss(self) -> Callable[..., Array]:
         loss: Callable[..., Array] = self._fact("loss")
         return loss
 
     def _batch(self, seed: int = 0) -> dict[str, Array]:
-        return sample_batch(sample_signals(2, self.n_outputs), seed=seed)
+        return sample_batch(self._signals(), seed=seed)
 
     def _predictions(self) -> dict[str, Array]:
         target, mean = self._batch()["y"], self._stats()[0]
@@ -132,8 +158,11 @@ class LossConformance(Conformance):
         gradient = jax.grad(lambda p: jnp.mean(self._value(p)))(target)
         return share * self._stats()[1] * jnp.sign(jnp.nan_to_num(gradient))
 
+    def _signals(self) -> Signals:
+        return sample_signals(2, self.n_outputs, further=self.further)
+
     def _stats(self) -> tuple[Array, Array]:
-        stats = sample_signals(2, self.n_outputs).stats["y"]
+        stats = self._signals().stats["y"]
         return jnp.asarray(stats.mean), jnp.asarray(stats.std)
 
     def _given(self) -> dict[str, Any]:
@@ -142,6 +171,8 @@ class LossConformance(Conformance):
             "model": self._fact("model"),
             "aux": self.aux,
             "key": jax.random.key(0),
+            "progress": jnp.float32(0.5),
+            "signals": self._signals(),
         }
         return wanted(self._loss, offered)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tsjax_core.signatures import TERM_PARAMETERS, declared
-from tsjax_core.testing.contract import Conformance, check_close, clause
+from tsjax_core.signatures import declare
+from tsjax_core.testing.contract import Conformance, check_close, clause, wanted
 from tsjax_core.testing.samples import sample_batch, sample_signals
 from tsjax_core.types import HostArray
 
@@ -35,8 +36,8 @@ class MetricConformance(Conformance):
 
     @clause
     def test_arguments_are_known(self) -> None:
-        """It takes `pred`, `target`, `y_mean` and `y_std`, and nothing by keyword only."""
-        declared(self._metric, kind="metric", offered=frozenset(), positional=TERM_PARAMETERS)
+        """It takes `pred`, `target`, `y_mean`, `y_std`, and by keyword only what tsjax offers."""
+        declare("metric", self._metric)
 
     @clause
     def test_value_is_a_scalar(self) -> None:
@@ -87,7 +88,7 @@ class MetricConformance(Conformance):
     @clause
     def test_one_channel_has_a_value_of_its_own(self) -> None:
         """A metric marked `channelwise` has a finite scalar value for each channel alone."""
-        if not getattr(self._metric, "channelwise", False):
+        if not getattr(self._fact("metric"), "channelwise", False):
             return
         stats = sample_signals(2, self.n_outputs).stats["y"]
         for i in range(self.n_outputs):
@@ -104,7 +105,8 @@ class MetricConformance(Conformance):
     @property
     def _metric(self) -> Callable[..., Any]:
         metric: Callable[..., Any] = self._fact("metric")
-        return metric
+        given = wanted(metric, {"signals": sample_signals(2, self.n_outputs)})
+        return partial(metric, **given) if given else metric
 
     def _y(self, seed: int = 0) -> HostArray:
         return np.array(sample_batch(sample_signals(2, self.n_outputs), seed=seed)["y"])

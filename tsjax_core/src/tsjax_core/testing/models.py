@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -15,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from tsjax_core.inference.predict import predict
+from tsjax_core.experiments.components import read_spec, write_spec
+from tsjax_core.inference.predict import predict, y_argument
 from tsjax_core.inference.saved_model import load_model, save_model
-from tsjax_core.options import decode
-from tsjax_core.protocols import AuxModel, FiniteMemory, ModelSpec
-from tsjax_core.signatures import MODEL_ARGUMENTS, declared
+from tsjax_core.protocols import AuxModel, FiniteMemory, MeasuringModel, ModelSpec
+from tsjax_core.signatures import declare
 from tsjax_core.testing.contract import Conformance, clause
 from tsjax_core.testing.probes import (
     disturb,
@@ -30,7 +31,8 @@ from tsjax_core.testing.probes import (
     training_shape,
 )
 from tsjax_core.testing.samples import sample_batch, sample_signals
-from tsjax_core.types import Array, HostArray, NormStats, Signals
+from tsjax_core.training.compatibility import window_of
+from tsjax_core.types import Array, FrozenMapping, HostArray, NormStats, Signals
 
 TOLERANCE = 1e-5
 """Rounding that counts as equal, in standard deviations of the output."""
@@ -79,8 +81,8 @@ class ModelConformance(Conformance):
     @clause
     def test_spec_survives_json(self) -> None:
         """A specification written as JSON and read back is equal."""
-        written = json.loads(json.dumps(asdict(cast("Any", self.spec))))
-        again = type(self.spec)(**decode(type(self.spec), written, where="options"))
+        written = json.loads(json.dumps(write_spec(self.spec)))
+        again = read_spec(type(self.spec), written, where="options")
         assert again == self.spec, (
             f"{self.spec!r} comes back from JSON as {again!r}; give the fields types that tell "
             "what they hold, such as tuple[int, ...]."
@@ -89,8 +91,9 @@ class ModelConformance(Conformance):
     @clause
     def test_spec_survives_repr(self) -> None:
         """The text that `repr` gives of a specification evaluates to an equal one."""
-        cls = type(self.spec)
-        names = {**vars(sys.modules[cls.__module__]), cls.__name__: cls}
+        names: dict[str, Any] = {"inf": math.inf, "nan": math.nan, "FrozenMapping": FrozenMapping}
+        for cls in _classes_of(self.spec):
+            names |= {**vars(sys.modules[cls.__module__]), cls.__name__: cls}
         again = eval(repr(self.spec), names)  # noqa: S307 - the text is the dataclass's own
         assert again == self.spec, (
             f"{self.spec!r} evaluates to {again!r}; keep the dataclass's repr"
@@ -102,6 +105,31 @@ class ModelConformance(Conformance):
         assert tuple(self.spec.reads) == self.reads, (
             f"spec.reads is {self.spec.reads!r}, and the test declares reads = {self.reads!r}"
         )
+
+    @clause
+    def test_initial_window_is_as_declared(self) -> None:
+        """The specification states the `init_window` of the test, and `y` is an argument then."""
+        got = window_of(self.spec)
+        assert got == self.init_window, (
+            f"the specification states an initial window of {got} samples, and the test declares "
+            f"init_window = {self.init_window}; give the specification and the model the property "
+            "init_window"
+        )
+        if self.init_window:
+            assert y_argument(self._model()) is not None, (
+                "the specification has an init_window, and the model has none; give it both"
+            )
+
+    @clause
+    def test_quantities_are_numbers_with_units(self) -> None:
+        """`quantities`, where there is one, gives each a finite number and the text of its unit."""
+        model = self._model()
+        if not isinstance(model, MeasuringModel):
+            return
+        for name, (value, unit) in model.quantities().items():
+            finite = np.shape(value) == () and bool(np.isfinite(value))
+            assert finite, f"the quantity {name!r} is {value}; give one finite number"
+            assert isinstance(unit, str), f"the unit of {name!r} is {unit!r}; give a text"
 
     @clause
     def test_output_shape(self) -> None:
@@ -236,8 +264,8 @@ class ModelConformance(Conformance):
 
     @clause
     def test_memory_is_as_declared(self) -> None:
-        """The output at t depends on no input before the `receptive_field` that the spec tells."""
-        if not isinstance(self.spec, FiniteMemory):
+        """The output at t depends on no input before the `receptive_field` that the spec states."""
+        if not isinstance(self.spec, FiniteMemory) or self.spec.receptive_field is None:
             return
         if "u" not in self.reads or self.target != "y":
             return
@@ -438,15 +466,31 @@ class ModelConformance(Conformance):
             paths[: len(moved), s] |= moved
         return paths
 
-    def _options(self, model: Any) -> dict[str, Array]:
+    def _options(self, model: Any) -> dict[str, Any]:
         """Return the keyword arguments that the model is given in training."""
-        wants = declared(model, kind="model", offered=MODEL_ARGUMENTS, positional=self.reads)
-        return dict.fromkeys(wants, jax.random.key(3))
+        offered = {
+            "key": jax.random.key(3),
+            "progress": jnp.float32(0.5),
+            "batch": sample_batch(self._signals(), time=self._time),
+        }
+        wants = declare("model", model, self.reads).wants
+        return {name: offered[name] for name in wants}
 
     def _gradients(self, inputs: Sequence[Array] | None = None) -> dict[str, HostArray]:
         """Return the gradient of the mean squared output in training mode, by parameter."""
         model, std = self._model(), self._signals().stats[self.target].std
         return gradients(model, inputs or self._inputs(), self._options(model), std)
+
+
+def _classes_of(value: Any) -> Iterator[type]:
+    """Yield the classes of a specification and of what stands within it."""
+    if isinstance(value, Mapping | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _classes_of(each)
+    elif is_dataclass(value):
+        yield type(value)
+        for field in fields(value):
+            yield from _classes_of(getattr(value, field.name))
 
 
 def _changed(x: Array, other: Array, times: slice) -> Array:

@@ -11,7 +11,7 @@ from tsjax_core.testing.metrics import MetricConformance
 from tsjax_core.testing.models import ModelConformance
 from tsjax_core.testing.plugins import PluginConformance
 from tsjax_core.testing.sources import SourceConformance
-from tsjax_core.testing.stateful import StatefulModelConformance
+from tsjax_core.testing.stateful import CarryingModelConformance, StatefulModelConformance
 from tsjax_core.testing.stores import StoreConformance
 from tsjax_core.testing.transforms import TransformConformance
 
@@ -19,6 +19,7 @@ CONTRACTS: dict[str, type[Conformance]] = {
     "plugin": PluginConformance,
     "model": ModelConformance,
     "stateful-model": StatefulModelConformance,
+    "carrying-model": CarryingModelConformance,
     "loss": LossConformance,
     "metric": MetricConformance,
     "transform": TransformConformance,
@@ -66,7 +67,8 @@ def _index() -> str:
 def _page(name: str, contract: type[Conformance]) -> str:
     text, facts = _described(contract)
     own = {clause for clause in clauses_of(contract) if clause in vars(contract)}
-    base = next((n for n, c in CONTRACTS.items() if c in contract.__mro__[1:]), None)
+    bases = {c: n for n, c in CONTRACTS.items()}
+    base = next((bases[c] for c in contract.__mro__[1:] if c in bases), None)
     more = [f"All clauses and facts of a [{base}]({base}.md), and:", ""] if base else []
     return "\n".join(
         [

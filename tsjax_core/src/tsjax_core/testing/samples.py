@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,6 +18,7 @@ def sample_signals(
     n_y_scalar: int = 0,
     dt: float | None = 0.1,
     seed: int = 0,
+    further: Mapping[str, Sequence[str]] | None = None,
 ) -> Signals:
     """Return signals with statistics that differ from channel to channel; `dt` is in seconds."""
     rng = np.random.default_rng(seed)
@@ -26,7 +29,8 @@ def sample_signals(
         for key, n in numbers.items()
         if n
     }
-    return Signals(names["u"], names["y"], stats, dt, names["u_scalar"], names["y_scalar"])
+    more = {key: tuple(value) for key, value in (further or {}).items()}
+    return Signals(names["u"], names["y"], stats, dt, names["u_scalar"], names["y_scalar"], more)
 
 
 def sample_batch(
@@ -43,7 +47,7 @@ def sample_batch(
             draws = rng.standard_normal((batch, len(names)))
         else:
             draws = _coloured(rng.standard_normal((batch, time, len(names))))
-        stats = signals.stats[key]
+        stats = signals.stats.get(key, NormStats(np.zeros(len(names)), np.ones(len(names))))
         values[key] = jnp.asarray(draws * stats.std + stats.mean, jnp.float32)
     return values
 

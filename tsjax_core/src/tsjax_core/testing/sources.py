@@ -7,10 +7,17 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from tsjax_core.protocols import BatchedSource, ResidentSource, Source
+from tsjax_core.protocols import (
+    BatchedSource,
+    DrawnSource,
+    PlannedSource,
+    ResidentSource,
+    Source,
+    WeighableSource,
+)
 from tsjax_core.testing.contract import Conformance, clause
 from tsjax_core.testing.other_process import call_there, equal_values
-from tsjax_core.types import HostArray, Sample
+from tsjax_core.types import HostArray, Sample, is_sequence
 
 
 class SourceConformance(Conformance):
@@ -53,26 +60,46 @@ class SourceConformance(Conformance):
 
     @clause
     def test_samples_are_float32_arrays(self) -> None:
-        """A sample maps `u`, and `y` or `y_scalar`, to float32 arrays: (time, n), scalars (n,)."""
+        """A sample maps `u`, and `y` or `y_scalar`, to float32 arrays: (time, n), scalars (n,).
+
+        `position`, where there is one, is (time,) of int32.
+        """
         for index in self._indices():
             sample = self.source[index]
             assert "u" in sample, f"sample {index} has the keys {', '.join(sample)}, and no u"
             assert {"y", "y_scalar"} & sample.keys(), f"sample {index} has neither y nor y_scalar"
             for key, value in sample.items():
-                axes = 1 if key.endswith("_scalar") else 2
-                assert (value.ndim, str(value.dtype)) == (axes, "float32"), (
+                axes = 2 if is_sequence(key) and key != "position" else 1
+                dtype = "int32" if key == "position" else "float32"
+                assert (value.ndim, str(value.dtype)) == (axes, dtype), (
                     f"{key} of sample {index} has shape {value.shape} and dtype {value.dtype}; "
-                    f"expected {axes} axes of float32"
+                    f"expected {axes} axes of {dtype}"
                 )
+
+    @clause
+    def test_positions_number_the_samples_of_a_sequence(self) -> None:
+        """`position` grows by one from sample to sample, and is negative where a row is filled up.
+
+        What is filled up stands at the end.
+        """
+        for index in self._indices():
+            sample = self.source[index]
+            if "position" not in sample:
+                continue
+            position = sample["position"]
+            real = position[position >= 0]
+            numbered = (position[: len(real)] >= 0).all() and (np.diff(real) == 1).all()
+            assert numbered, (
+                f"position of sample {index} is {position[:8]}...; number the samples of a "
+                "sequence one by one, and give what fills up the end a negative number"
+            )
 
     @clause
     def test_sequences_of_a_sample_are_equally_long(self) -> None:
         """All sequences of one sample have the same number of time steps."""
         for index in self._indices():
             lengths = {
-                key: len(value)
-                for key, value in self.source[index].items()
-                if not key.endswith("_scalar")
+                key: len(value) for key, value in self.source[index].items() if is_sequence(key)
             }
             assert len(set(lengths.values())) == 1, f"sample {index} has the lengths {lengths}"
 
@@ -80,7 +107,7 @@ class SourceConformance(Conformance):
     def test_samples_have_equal_channels(self) -> None:
         """All samples have the same keys, with the same number of channels."""
         channels = [
-            {key: value.shape[-1] for key, value in self.source[index].items()}
+            {key: value.shape[-1] for key, value in self.source[index].items() if key != "position"}
             for index in self._indices()
         ]
         for index, found in zip(self._indices(), channels, strict=True):
@@ -100,7 +127,8 @@ class SourceConformance(Conformance):
             ]
         for index, a, b in zip(self._indices(), first, reversed(again), strict=True):
             assert equal_values(a, b), (
-                f"sample {index} differs between two readings; augmentation is a batch transform"
+                f"sample {index} differs between two readings, or after the caller changed what it "
+                "got; return copies and no views, and leave augmentation to a batch transform"
             )
 
     @clause
@@ -147,6 +175,64 @@ class SourceConformance(Conformance):
                 f"sample {index} is not what locate and read_resident give"
             )
 
+    @clause
+    def test_epochs_are_drawn_alike(self) -> None:
+        """`draw`, where there is one, gives equal samples for equal seed and epoch.
+
+        More samples begin with fewer, all indices are in range, and another epoch or seed draws
+        others or in another order.
+        """
+        if not isinstance(self.source, DrawnSource):
+            return
+        n = 3 * self.length
+        drawn = self.source.draw(n, seed=1, epoch=2)
+        assert (drawn.shape, str(drawn.dtype)) == ((n,), "int64"), (
+            f"draw({n}) gives {drawn.dtype} of shape {drawn.shape}; expected int64 ({n},)"
+        )
+        in_range = (drawn >= 0).all() and (drawn < self.length).all()
+        assert in_range, (
+            f"draw gives indices from {drawn.min()} to {drawn.max()} of {self.length} samples"
+        )
+        again = self.source.draw(n, seed=1, epoch=2)
+        assert np.array_equal(drawn, again), "draw differs between two calls with equal arguments"
+        fewer = self.source.draw(n // 2, seed=1, epoch=2)
+        assert np.array_equal(drawn[: n // 2], fewer), "fewer samples are not the first of more"
+        if self.length > 4:
+            others = [
+                self.source.draw(n, seed=seed, epoch=epoch) for seed, epoch in ((1, 3), (2, 2))
+            ]
+            assert not all(np.array_equal(drawn, other) for other in others), (
+                "draw gives the same order for every seed and epoch"
+            )
+
+    @clause
+    def test_planned_batches_show_every_sample(self) -> None:
+        """`count_batches`, where there is one, is as many batches as show every sample once."""
+        if not isinstance(self.source, PlannedSource):
+            return
+        for bs in (1, 3):
+            n = self.source.count_batches(bs)
+            shown = set(self.source.draw(n * bs, seed=0, epoch=0).tolist())
+            missing = sorted(set(range(self.length)) - shown)
+            real = [i for i in missing if (self.source[i].get("position", np.zeros(1)) >= 0).any()]
+            assert not real, (
+                f"an epoch of {n} batches of {bs} does not show sample {real[0]} and "
+                f"{len(real) - 1} others"
+            )
+
+    @clause
+    def test_samples_of_weight_zero_are_not_drawn(self) -> None:
+        """`with_weights`, where there is one, never draws a sample whose weight is 0."""
+        if not isinstance(self.source, WeighableSource):
+            return
+        weights = np.ones(self.length)
+        first = int(self.source.draw(1, seed=0, epoch=0)[0])
+        weights[first] = 0.0
+        weighted = self.source.with_weights(weights)
+        assert isinstance(weighted, DrawnSource), "with_weights gives a source without draw"
+        drawn = weighted.draw(2 * self.length, seed=0, epoch=0)
+        assert first not in drawn.tolist(), f"sample {first} has the weight 0 and is drawn"
+
     def _indices(self) -> list[int]:
         """Return at most 16 indices, the first and the last among them."""
         return sorted({int(i) for i in np.linspace(0, self.length - 1, min(self.length, 16))})
@@ -169,5 +255,5 @@ def _stack(samples: list[Sample]) -> Sample:
 
 
 def _part(value: HostArray, key: str, start: int, file: int, size: int) -> HostArray:
-    part: HostArray = value[file] if key.endswith("_scalar") else value[start : start + size]
+    part: HostArray = value[start : start + size] if is_sequence(key) else value[file]
     return part

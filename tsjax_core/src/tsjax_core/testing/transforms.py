@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tsjax_core.signatures import TRANSFORM_ARGUMENTS, declared
+from tsjax_core.signatures import declare
 from tsjax_core.testing.contract import Conformance, check_close, clause, wanted
 from tsjax_core.testing.samples import sample_batch, sample_signals
-from tsjax_core.types import Array
+from tsjax_core.types import Array, Signals
 
 
 class TransformConformance(Conformance):
@@ -27,6 +27,7 @@ class TransformConformance(Conformance):
             sequence is unchanged if it is the beginning of the longer one.
         n_inputs: Channels of `u`, 3 unless set.
         n_outputs: Channels of `y`, 3 unless set.
+        further: Names of further signals by batch key, for a transform that reads them.
     """
 
     facts = ("transform",)
@@ -35,13 +36,12 @@ class TransformConformance(Conformance):
     changes_targets: bool = False
     n_inputs: int = 3
     n_outputs: int = 3
+    further: Mapping[str, Sequence[str]] = {}
 
     @clause
     def test_arguments_are_known(self) -> None:
         """It takes the batch, and by keyword only what tsjax offers."""
-        declared(
-            self._transform, kind="transform", offered=TRANSFORM_ARGUMENTS, positional=("batch",)
-        )
+        declare("transform", self._transform)
 
     @clause
     def test_equal_keys_give_equal_results(self) -> None:
@@ -127,7 +127,11 @@ class TransformConformance(Conformance):
         if getattr(self._transform, "changes_shape", False):
             return
         eager, again = self._changed(), self._changed()
-        compiled = jax.jit(self._transform)(self._batch(), **self._given())
+        given = self._given()
+        # Signals are facts and no arrays.
+        facts = {name: given.pop(name) for name in ("signals",) if name in given}
+        apply = jax.jit(lambda batch, given: self._transform(batch, **facts, **given))
+        compiled = apply(self._batch(), given)
         for key in eager.keys() & compiled.keys():
             if np.array_equal(eager[key], again[key]):
                 check_close(f"compiled, {key}", compiled[key], eager[key], "use jax.numpy alone")
@@ -138,14 +142,19 @@ class TransformConformance(Conformance):
         return transform
 
     def _batch(self) -> dict[str, Array]:
-        signals = sample_signals(self.n_inputs, self.n_outputs, n_u_scalar=2, n_y_scalar=2)
-        return sample_batch(signals, batch=4)
+        return sample_batch(self._signals(), batch=4)
+
+    def _signals(self) -> Signals:
+        return sample_signals(
+            self.n_inputs, self.n_outputs, n_u_scalar=2, n_y_scalar=2, further=self.further
+        )
 
     def _given(self, key: int = 0) -> dict[str, Any]:
         offered = {
             "key": jax.random.key(key),
             "progress": jnp.float32(0.5),
             "epoch": jnp.int32(1),
+            "signals": self._signals(),
         }
         return wanted(self._transform, offered)
 

@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+from flax import nnx
 
+from tsjax_core.checks import whole_number
 from tsjax_core.errors import ConfigError, ModelError, SignatureError
 from tsjax_core.losses.compose import NamedTerm
-from tsjax_core.protocols import AuxModel, FiniteMemory
-from tsjax_core.signatures import TERM_PARAMETERS, declared, name_of
-from tsjax_core.types import Array, HostArray
+from tsjax_core.protocols import AuxModel, FiniteMemory, InitialWindow
+from tsjax_core.signatures import declare, name_of
 
 if TYPE_CHECKING:
     from tsjax_core.data.pipeline import GrainPipeline
@@ -23,11 +21,9 @@ if TYPE_CHECKING:
 _TAKEN = frozenset({"epoch", "seconds", "train_loss", "valid_loss"})
 
 
-def check_metrics(metrics: Sequence[Callable[..., Array]]) -> None:
+def check_metrics(metrics: Sequence[Callable[..., Any]]) -> None:
     """Raise SignatureError for a metric that cannot be called, ConfigError for one name twice."""
-    for metric in metrics:
-        declared(metric, kind="metric", offered=frozenset(), positional=TERM_PARAMETERS)
-    names = [name_of(metric) for metric in metrics]
+    names = [declare("metric", metric).name for metric in metrics]
     if taken := sorted(name for name in names if name in _TAKEN or name.startswith("term_")):
         raise ConfigError(
             f"a metric is named {', '.join(map(repr, taken))}, as is another column of the "
@@ -52,20 +48,43 @@ def check_aux(model: Any, terms: Sequence[NamedTerm]) -> None:
         )
 
 
-def samples_to_skip(asked: int | None, owner: Any) -> int:
-    """Return `asked`, and where it is None the receptive field of `owner`, 0 without one.
+def window_of(owner: Any) -> int:
+    """Return the samples of measured output that a model or specification may use, 0 of others.
 
     Raises ConfigError where that is no whole number.
     """
-    found: Any = asked
-    text, cure = f"n_skip = {asked!r}", "give one, 0 or more"
-    if asked is None:
-        found = owner.receptive_field if isinstance(owner, FiniteMemory) else 0
-        text = f"the receptive_field of {name_of(owner)}, {found!r},"
-        cure = "make it one, or give n_skip"
+    if not isinstance(owner, InitialWindow):
+        return 0
+    of = f"the init_window of {name_of(owner)}:"
+    return whole_number("init_window", owner.init_window, "samples", of=of)
+
+
+def field_of(owner: Any) -> int:
+    """Return the receptive field of a model or specification, 0 of one without.
+
+    Raises ConfigError where that is no whole number.
+    """
+    found: Any = owner.receptive_field if isinstance(owner, FiniteMemory) else None
+    if found is None:
+        return 0
     if isinstance(found, bool) or not isinstance(found, Integral):
-        raise ConfigError(f"{text} is not a whole number of samples; {cure}.", key="n_skip")
+        raise ConfigError(
+            f"the receptive_field of {name_of(owner)}, {found!r}, is not a whole number of "
+            "samples; make it one, or give n_skip.",
+            key="n_skip",
+        )
     return int(found)
+
+
+def samples_to_skip(asked: int | None, owner: Any, *, used: int = 0) -> int:
+    """Return `asked`, and where it is None the most samples that are not to be judged.
+
+    These are the receptive field of `owner`, its initial window, and the samples `used` by the
+    policy for the initial state. Raises ConfigError where `asked` is no whole number.
+    """
+    if asked is None:
+        return max(field_of(owner), window_of(owner), used)
+    return whole_number("n_skip", asked, "samples")
 
 
 def check_data(owner: Any, reads: Sequence[str], pipeline: GrainPipeline) -> None:
@@ -88,19 +107,34 @@ def check_data(owner: Any, reads: Sequence[str], pipeline: GrainPipeline) -> Non
         )
 
 
-def check_n_skip(asked: int | None, owner: Any, pipeline: GrainPipeline) -> None:
-    """Raise ConfigError where `samples_to_skip` fails, or leaves nothing of a window or a file."""
-    n_skip = samples_to_skip(asked, owner)
-    source, window_cure, file_cure = f"n_skip = {n_skip}", "", ""
-    if asked is None:
-        source += f" is the receptive field of {name_of(owner)} and"
+def check_n_skip(asked: int | None, owner: Any, pipeline: GrainPipeline, *, used: int = 0) -> None:
+    """Raise ConfigError where `samples_to_skip` fails, or leaves nothing of a window or a file.
+
+    Raise it too where samples would count whose measured output the model has been given.
+    """
+    n_skip = samples_to_skip(asked, owner, used=used)
+    text, window_cure, file_cure = f"n_skip = {n_skip}", "", ""
+    window = window_of(owner)
+    if asked is None and n_skip and n_skip == window:
+        text += f" is the initial window of {name_of(owner)} and"
+        window_cure = "choose a longer win_sz or a shorter initial window, or "
+    elif asked is None and n_skip and n_skip == used:
+        text += f" is init_samples = {used} and"
+        window_cure = "choose a longer win_sz or fewer init_samples, or "
+    elif asked is None and n_skip:
+        text += f" is the receptive field of {name_of(owner)} and"
         window_cure = "choose a longer win_sz or fewer layers, or "
         file_cure = "choose fewer layers, or "
-    if n_skip < 0:
-        raise ConfigError(f"{source} is negative; give 0 or more.", key="n_skip")
-    if n_skip >= pipeline.win_sz:
+    for least, what in ((window, f"{name_of(owner)} reads"), (used, "the initial state uses")):
+        if n_skip < least:
+            raise ConfigError(
+                f"n_skip = {n_skip}, and {what} the measured output of the first {least} samples, "
+                f"which must not count. Give n_skip = {least} or more, or leave it out.",
+                key="n_skip",
+            )
+    if n_skip >= pipeline.win_sz and not pipeline.has_position:
         raise ConfigError(
-            f"{source} leaves nothing of a window; {window_cure}give an n_skip below win_sz = "
+            f"{text} leaves nothing of a window; {window_cure}give an n_skip below win_sz = "
             f"{pipeline.win_sz}.",
             key="n_skip",
         )
@@ -108,59 +142,42 @@ def check_n_skip(asked: int | None, owner: Any, pipeline: GrainPipeline) -> None
         for name, length in pipeline.file_lengths(split).items():
             if length <= n_skip:
                 raise ConfigError(
-                    f"{source} leaves nothing of {name} in {split}, which has {length} samples; "
+                    f"{text} leaves nothing of {name} in {split}, which has {length} samples; "
                     f"{file_cure}give an n_skip below the length of the shortest file.",
                     key="n_skip",
                 )
 
 
-def check_output(
-    owner: Any,
-    engine: Engine,
-    parts: tuple[Any, Any, Any, Any],
-    reads: Sequence[str],
-    pipeline: GrainPipeline,
-    weights: HostArray,
-) -> None:
+def check_output(owner: Any, model: nnx.Module, engine: Engine, pipeline: GrainPipeline) -> None:
     """Raise ModelError where the output for a batch of windows has another shape than the targets.
 
-    Raise SignatureError for a loss that is not a scalar. Tell `engine` whether its steps are to be
-    made in loops. `parts` are those of `split_model`; nothing is computed.
+    Raise SignatureError for a loss that is not a scalar, and ConfigError for one that reads a batch
+    key that is not there. The batch has the keys of a real sample; nothing is computed.
     """
-    names, target = pipeline.signals.names, pipeline.signals.target
-    bs, win_sz = pipeline.windows_per_batch, pipeline.win_sz
-    batch, dtype = {}, jnp.result_type(float)
-    for key, channels in names.items():
-        lead = (bs,) if key.endswith("_scalar") else (bs, win_sz)
-        batch[key] = np.zeros((*lead, len(channels)), dtype)
-    _, params, buffers, mutable = parts
-    got = jax.eval_shape(engine.predict, params, buffers, mutable, [batch[key] for key in reads])
-    expected = batch[target].shape
-    if got.shape != expected:
+    target = pipeline.signals.target
+    batch = pipeline.example_batch()
+    got, expected = engine.output_shape(model, batch), batch[target].shape
+    if got != expected:
+        names = ", ".join(pipeline.signals.names[target])
         raise ModelError(
-            f"{name_of(owner)} returns shape {got.shape} for a batch of {bs} windows of {win_sz} "
-            f"samples; the targets ({', '.join(names[target])}) have {expected}."
+            f"{name_of(owner)} returns shape {got} for a batch of {expected[0]} windows of "
+            f"{pipeline.win_sz} samples; the targets ({names}) have {expected}."
         )
-    traced, terms = jax.make_jaxpr(engine.batch_loss, return_shape=True)(
-        params, buffers, mutable, batch, weights
-    )
-    # Within a loop on a processor, XLA leaves the gradient of a convolution to its slowest form.
-    engine.steps_in_loops = jax.default_backend() != "cpu" or not _has_convolution(traced.jaxpr)
-    for name, value in terms.items():
-        if jnp.shape(value) != ():
-            raise SignatureError(
-                f"loss {name!r} returns shape {jnp.shape(value)}; a loss is one number. Take the "
-                "mean over batch, time and channels."
-            )
-
-
-def _has_convolution(jaxpr: Any) -> bool:
-    """Tell whether a program has a convolution, in itself or in one that it calls."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "conv_general_dilated":
-            return True
-        within = jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "eqns"))
-        inner = (getattr(each, "jaxpr", each) for each in within)
-        if any(_has_convolution(each) for each in inner if hasattr(each, "eqns")):
-            return True
-    return False
+    checked = {"training": engine.term_shapes(model, batch, training=True)}
+    if all(term.wants for term in engine.terms):
+        try:
+            checked["validation"] = engine.term_shapes(model, batch, training=False)
+        except KeyError as error:
+            raise ConfigError(
+                f"the loss reads {error.args[0]!r} of the batch, and validation batches have "
+                f"{', '.join(batch)}. Mark the transform that makes it by also_in_evaluation, or "
+                "add a loss term that needs prediction and target alone.",
+                key="loss",
+            ) from error
+    for shapes in checked.values():
+        for name, shape in shapes.items():
+            if shape != ():
+                raise SignatureError(
+                    f"loss {name!r} returns shape {shape}; a loss is one number. Take the "
+                    "mean over batch, time and channels."
+                )

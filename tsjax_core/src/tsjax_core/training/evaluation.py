@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import jax
 import numpy as np
+from flax import nnx
 
 from tsjax_core.data.store import Split
-from tsjax_core.inference.chunks import padded_length
+from tsjax_core.inference.chunks import ModelRunner, padded_length
+from tsjax_core.inference.initial_state import InitialState, simulate_with
 from tsjax_core.losses.compose import NamedTerm
-from tsjax_core.losses.wrapping import Arguments, form_of
+from tsjax_core.losses.wrapping import Arguments, NarrowedLoss
 from tsjax_core.protocols import BatchedSource, Source
-from tsjax_core.signatures import name_of
-from tsjax_core.types import AnyArray, Array, HostArray, Sample
+from tsjax_core.signatures import Declared, declare
+from tsjax_core.training.step.engine import Engine, drop_skipped_samples
+from tsjax_core.types import AnyArray, Batch, HostArray, Sample, is_sequence
+
+if TYPE_CHECKING:
+    from tsjax_core.data.batches import GrainPipeline
 
 _MOST_SAMPLES = 1 << 18
 """Time steps in a batch of whole records, so that long records do not fill the memory."""
@@ -35,15 +42,194 @@ class Scores:
 
 @dataclass(frozen=True)
 class Evaluation(Scores):
-    """Scores of a whole split. `files` holds those of each file, where the split has files."""
+    """Scores of a whole split. `files` holds those of each file, where the split has files.
+
+    `initial_state` says where the simulations began. `pairs` has the simulated and the measured
+    outputs, without the samples that do not count: one pair (1, time, n_y) for each file of a split
+    of whole files, else one for each batch of windows.
+    """
 
     split: Split = "valid"
     loss: float = float("nan")
     files: Mapping[str, Scores] = field(default_factory=dict)
+    initial_state: InitialState = field(default_factory=InitialState)
+    pairs: Pairs = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def paired_files(self) -> Iterator[tuple[str, HostArray, HostArray]]:
+        """The name of each file, and its simulated and measured outputs, (time, n_y)."""
+        for name, (pred, target) in zip(self.files, self.pairs, strict=bool(self.files)):
+            yield name, pred[0], target[0]
+
+    def early_share(self, shortest: int = 10) -> tuple[int, float]:
+        """Return how many samples are the first twentieth of each file, and their share of error.
+
+        The share is that of the sum of the squared errors over all files, 0 to 1; NaN where no
+        file has more than twice as many samples. `shortest` is the least number of samples.
+        """
+        lengths = [pred.shape[1] for pred, _ in self.pairs if pred.ndim == 3]
+        count = max(shortest, min(lengths, default=0) // 20)
+        if not self.files or min(lengths, default=0) < 2 * count:
+            return count, float("nan")
+        squares = [np.nan_to_num(np.square(pred - y, dtype=float)) for pred, y in self.pairs]
+        total = sum(float(x.sum()) for x in squares)
+        early = sum(float(x[:, :count].sum()) for x in squares)
+        return count, early / total if total > 0.0 else float("nan")
+
+
+class SplitEvaluator:
+    """Simulates the splits of a pipeline, and computes loss and metrics on the whole of each.
+
+    Args:
+        pipeline: The data.
+        engine: Computes losses that declare more than prediction and target, and transforms.
+        terms: The loss.
+        metrics: Metrics, with what they declare.
+        reads: Batch keys that the model takes.
+        n_skip: Samples at the start of each sequence that do not count.
+        init_window: Samples of measured output that the model may use.
+        initial: Where simulations begin.
+        key: Decides what transforms that act in evaluation draw.
+    """
+
+    def __init__(
+        self,
+        pipeline: GrainPipeline,
+        engine: Engine,
+        terms: Sequence[NamedTerm],
+        metrics: Sequence[Declared],
+        *,
+        reads: Sequence[str],
+        n_skip: int,
+        init_window: int,
+        initial: InitialState,
+        key: Any,
+    ) -> None:
+        self._pipeline = pipeline
+        self._engine = engine
+        self._terms = tuple(terms)
+        self._metrics = tuple(metrics)
+        self._reads = tuple(reads)
+        self._n_skip = n_skip
+        self._init_window = init_window
+        self._initial = initial
+        self._key = key
+        signals = pipeline.signals
+        self._target = signals.target
+        stats = signals.stats[self._target]
+        self._y_stats = (stats.mean, stats.std)
+        self._outputs = signals.names[self._target]
+
+    def begin(self, split: Split, model: nnx.Module) -> PendingEvaluation:
+        """Begin to simulate `split` by `model` as it is at the moment."""
+        source = self._pipeline.split(split)
+        runner = ModelRunner(model)
+        pad = runner.is_stateful and self._target == "y"
+        pending = []
+        for lengths, batch in self._changed(
+            split_batches(source, bs=self._pipeline.bs, pad=pad, fill=True)
+        ):
+            target = np.asarray(batch[self._target])
+            _, counted = drop_skipped_samples(target, target, batch, self._n_skip, xp=np)
+            cut = target.shape[1] - counted.shape[1] if target.ndim == 3 else 0
+            counts = [length - cut for length in lengths]
+            pending.append((counts, self._simulate(runner, batch), counted))
+        records = not isinstance(source, BatchedSource)
+        return PendingEvaluation(self, split, model, pending, records=records)
+
+    def _simulate(self, runner: ModelRunner, batch: Batch) -> Callable[[], HostArray]:
+        inputs = [np.asarray(batch[key]) for key in self._reads]
+        if "y" in self._reads and self._init_window:
+            at = self._reads.index("y")
+            inputs[at] = keep_window(inputs[at], self._init_window)
+        if not self._initial.needs_outputs:
+            return runner.begin(inputs)
+        y = simulate_with(self._initial, runner, inputs, np.asarray(batch[self._target]))
+        return lambda: y
+
+    def finish(
+        self,
+        split: Split,
+        model: nnx.Module,
+        pending: Sequence[tuple[Sequence[int], Callable[[], HostArray], HostArray]],
+        *,
+        records: bool,
+        files: bool,
+    ) -> Evaluation:
+        """Wait for the simulations, and compute loss and metrics."""
+        pairs: Pairs = []
+        for lengths, computed, target in pending:
+            pred = computed()
+            if pred.ndim == 3:
+                # The samples that do not count, which the targets lack.
+                pred = pred[:, pred.shape[1] - target.shape[1] :]
+            pairs += cut_pairs([(lengths, pred, target)], records=records)
+        total = compute_scores(self._metrics, pairs, self._y_stats, self._outputs)
+        # One scalar per file has no spread that a metric could relate its error to.
+        names = self._pipeline.file_names(split) if files and self._target == "y" else ()
+        by_file: dict[str, Scores] = {
+            name: compute_scores(self._metrics, [pair], self._y_stats, self._outputs)
+            for name, pair in zip(names, pairs, strict=False)
+        }
+        loss = self._loss_of(split, model, pairs)
+        return Evaluation(total.metrics, total.channels, split, loss, by_file, self._initial, pairs)
+
+    def _loss_of(self, split: Split, model: nnx.Module, pairs: Pairs) -> float:
+        plain = [term for term in self._terms if not term.wants]
+        if plain:
+            return compute_loss(plain, pairs, self._y_stats)
+        engine = self._engine
+        weights = np.array([term.weight for term in self._terms], np.float32)
+        total = weight = 0.0
+        batches = split_batches(
+            self._pipeline.split(split), bs=self._pipeline.bs, pad=False, fill=False
+        )
+        for _, batch in self._changed(batches):
+            target = np.asarray(batch[self._target])
+            _, target = drop_skipped_samples(target, target, batch, self._n_skip, xp=np)
+            counted = count_measured(target)
+            if not counted:
+                continue
+            terms = engine.batch_loss(model, batch, weights)
+            total += counted * float(sum(terms.values()))
+            weight += counted
+        return total / weight if weight else float("nan")
+
+    def _changed(
+        self, batches: Iterator[tuple[list[int], Sample]]
+    ) -> Iterator[tuple[list[int], Batch]]:
+        """Yield the batches of a split after the transforms that act in evaluation too."""
+        for number, (lengths, batch) in enumerate(batches):
+            key = jax.random.fold_in(self._key, number)
+            yield lengths, self._engine.transform.in_evaluation(batch, key)
+
+
+@dataclass(frozen=True)
+class PendingEvaluation:
+    """Simulations of a split that are begun and perhaps not finished."""
+
+    evaluator: SplitEvaluator
+    split: Split
+    model: nnx.Module
+    pending: Sequence[tuple[Sequence[int], Callable[[], HostArray], HostArray]]
+    records: bool
+
+    def result(self, *, files: bool = False) -> Evaluation:
+        """Wait for the simulations; with `files`, the scores of each file are computed too."""
+        return self.evaluator.finish(
+            self.split, self.model, self.pending, records=self.records, files=files
+        )
+
+
+def keep_window(y: AnyArray, window: int) -> HostArray:
+    """Return measured outputs (batch, time, n_y) with zeros beyond the first `window` samples."""
+    kept = np.zeros_like(np.asarray(y))
+    kept[:, :window] = y[:, :window]
+    return kept
 
 
 def compute_scores(
-    metrics: Sequence[Callable[..., Array]],
+    metrics: Sequence[Callable[..., Any]],
     pairs: Pairs,
     y_stats: tuple[HostArray, HostArray],
     names: Sequence[str],
@@ -56,35 +242,35 @@ def compute_scores(
     values: dict[str, float] = {}
     channels: dict[str, dict[str, float]] = {}
     for metric in metrics:
-        inner, pred, target, stats = _joined(metric, pairs, y_stats)
-        values[name_of(metric)] = float(inner(pred, target, *stats))
-        if getattr(metric, "channelwise", False) and len(names) > 1:
-            channels[name_of(metric)] = {
+        declared = declare("metric", metric)
+        inner, pred, target, stats = _join_pairs(declared, pairs, y_stats)
+        values[declared.name] = float(inner(pred, target, *stats))
+        if getattr(declared.component, "channelwise", False) and len(names) > 1:
+            channels[declared.name] = {
                 name: float(inner(pred[..., [i]], target[..., [i]], *(stat[[i]] for stat in stats)))
                 for i, name in enumerate(names)
             }
     return Scores(values, channels)
 
 
-def _joined(
-    metric: Callable[..., Array],
-    pairs: Pairs,
-    y_stats: tuple[HostArray, HostArray],
-) -> tuple[Callable[..., Array], HostArray, HostArray, tuple[HostArray, HostArray]]:
+def _join_pairs(
+    metric: Declared, pairs: Pairs, y_stats: tuple[HostArray, HostArray]
+) -> tuple[Declared, HostArray, HostArray, tuple[HostArray, HostArray]]:
     """Return the metric and what it is computed on, with all sequences joined into one record.
 
     Of a metric that is another one of a part of each sequence, that other one and those parts.
     """
-    while (form := form_of(metric)) is not None and form.narrow is not None:
-        parts = [form.narrow(Arguments(*pair, *y_stats, {})) for pair in pairs]
-        metric = vars(metric)["inner"]
+    component: Any = metric.component
+    while isinstance(component, NarrowedLoss):
+        parts = [component.narrow(Arguments(*pair, *y_stats, {})) for pair in pairs]
+        component = component.inner
         pairs = [(part.pred, part.target) for part in parts]
         y_stats = parts[0].y_mean, parts[0].y_std
     pred, target = (
         np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays])[None]
         for arrays in zip(*pairs, strict=True)
     )
-    return metric, pred, target, y_stats
+    return declare("metric", component).bind(**metric.bound), pred, target, y_stats
 
 
 def compute_loss(
@@ -94,16 +280,18 @@ def compute_loss(
 ) -> float:
     """Return the sum of the terms, averaged over sequences of unequal length.
 
-    Each length counts by its measured elements, so that a loss that is a mean over them is that of
-    the whole split; targets that are NaN were not measured. Equally long sequences are given to
-    the terms as one batch, so that the loss of a split of windows is computed once.
+    Each length counts by the measured elements that the term looks at, so that a loss that is a
+    mean over them is that of the whole split; targets that are NaN were not measured. Equally long
+    sequences are given to the terms as one batch, so that the loss of a split of windows is
+    computed once.
     """
     by_shape = sorted(pairs, key=lambda pair: pair[0].shape[1:])
     totals, weights = np.zeros(len(terms)), np.zeros(len(terms))
     for _, group in groupby(by_shape, key=lambda pair: pair[0].shape[1:]):
         pred, target = (np.concatenate(arrays) for arrays in zip(*group, strict=True))
-        measured = count_measured(target)
         for number, term in enumerate(terms):
+            seen = _seen_by(term.loss.component, Arguments(pred, target, *y_stats, {}))
+            measured = count_measured(seen)
             value = float(term(pred, target, *y_stats, {}))
             # A term that looks at a part of the channels or samples may have none measured here.
             if np.isnan(value) and measured < target.size and np.isfinite(pred).all():
@@ -113,6 +301,14 @@ def compute_loss(
     if not weights.all():
         return float("nan")
     return float((totals / weights).sum())
+
+
+def _seen_by(loss: Any, arguments: Arguments) -> HostArray:
+    """Return the targets that `loss` looks at."""
+    while isinstance(loss, NarrowedLoss):
+        arguments, loss = loss.narrow(arguments), loss.inner
+    seen: HostArray = arguments.target
+    return seen
 
 
 def count_measured(target: AnyArray) -> int:
@@ -170,7 +366,7 @@ def _record_batches(source: Source, bs: int, *, pad: bool) -> Iterator[tuple[lis
     waiting: list[tuple[int, Sample]] = []
     current = 0
 
-    def stacked() -> tuple[list[int], Sample]:
+    def stack() -> tuple[list[int], Sample]:
         lengths, samples = zip(*waiting, strict=True)
         return list(lengths), {name: np.stack([s[name] for s in samples]) for name in samples[0]}
 
@@ -180,12 +376,16 @@ def _record_batches(source: Source, bs: int, *, pad: bool) -> Iterator[tuple[lis
         wanted = padded_length(length) if pad else length
         full = len(waiting) >= bs or (len(waiting) + 1) * wanted > _MOST_SAMPLES
         if waiting and (wanted != current or full):
-            yield stacked()
+            yield stack()
             waiting.clear()
         current = wanted
-        more = ((0, wanted - length), (0, 0))
-        waiting.append(
-            (length, {k: np.pad(x, more, "edge") if x.ndim == 2 else x for k, x in sample.items()})
-        )
+        waiting.append((length, {k: _continued(k, x, wanted) for k, x in sample.items()}))
     if waiting:
-        yield stacked()
+        yield stack()
+
+
+def _continued(key: str, x: HostArray, length: int) -> HostArray:
+    """Return a sequence of a sample, continued by its last value; scalars as they are."""
+    if not is_sequence(key) or len(x) == length:
+        return x
+    return np.pad(x, [(0, length - len(x)), *[(0, 0)] * (x.ndim - 1)], "edge")

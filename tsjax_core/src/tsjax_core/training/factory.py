@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tsjax_core.checks import nearest
+from tsjax_core.data.batches import GrainPipeline
 from tsjax_core.errors import ConfigError
 from tsjax_core.losses.regression import normalized_mae
 from tsjax_core.options import options_of
@@ -14,13 +15,11 @@ from tsjax_core.training.learner import Learner
 from tsjax_core.training.optimizer.rate import Optimizer
 from tsjax_core.types import Array
 
-if TYPE_CHECKING:
-    from tsjax_core.data.pipeline import GrainPipeline
-
 
 def make_learner(
     pipeline: GrainPipeline,
-    model: str,
+    name: str,
+    /,
     *,
     loss: Callable[..., Array] = normalized_mae,
     metrics: Sequence[Callable[..., Array]] = (),
@@ -29,26 +28,42 @@ def make_learner(
     n_skip: int | None = None,
     seed: int = 0,
     devices: int = 1,
+    initial_state: str = "zero",
+    init_samples: int = 0,
     **hyperparameters: Any,
 ) -> Learner:
-    """Return a learner for the model registered as `model`, such as `"core/gru"`.
+    """Return a learner for the model registered as `name`, such as `"core/gru"`.
 
-    The named arguments are those of `Learner`; all others are hyperparameters of the model, which
-    `tsjax show NAME` lists.
+    Pipeline and name are given by position. The named arguments are those of `Learner`; all others
+    are hyperparameters of the model, which `tsjax show NAME` lists.
 
     Raises:
         PluginError: No installed plugin offers the model.
         ConfigError: A hyperparameter is unknown or out of range.
         ModelError: The model does not fit the data.
     """
-    spec_class = get_model(model)
+    given: Any = pipeline
+    if not isinstance(given, GrainPipeline):
+        raise ConfigError(
+            f"make_learner got a {type(given).__name__} for the pipeline; give what "
+            "create_grain_dls returns.",
+            key="pipeline",
+        )
+    asked: Any = name
+    if not isinstance(asked, str):
+        raise ConfigError(
+            f"make_learner got {asked!r} for the name of a model; give a name such as 'core/gru', "
+            "or use Learner(spec, pipeline) for a specification.",
+            key="model",
+        )
+    spec_class = get_model(name)
     known = [option.name for option in options_of(spec_class)]
-    for name in hyperparameters:
-        if name not in known:
+    for option in hyperparameters:
+        if option not in known:
             raise ConfigError(
-                f"{model} has no hyperparameter {name!r}.{nearest(name, known)} "
+                f"{name} has no hyperparameter {option!r}.{nearest(option, known)} "
                 f"It has: {', '.join(known)}.",
-                key=name,
+                key=option,
             )
     return Learner(
         spec_class(**hyperparameters),
@@ -60,19 +75,21 @@ def make_learner(
         n_skip,
         seed,
         devices=devices,
+        initial_state=initial_state,
+        init_samples=init_samples,
     )
 
 
-def RNNLearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N802 - reads as a type
+def RNNLearner(pipeline: GrainPipeline, /, **options: Any) -> Learner:  # noqa: N802 - reads as a type
     """Return `make_learner(pipeline, "core/rnn", **options)`."""
     return make_learner(pipeline, "core/rnn", **options)
 
 
-def GRULearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N802 - reads as a type
+def GRULearner(pipeline: GrainPipeline, /, **options: Any) -> Learner:  # noqa: N802 - reads as a type
     """Return `make_learner(pipeline, "core/gru", **options)`."""
     return make_learner(pipeline, "core/gru", **options)
 
 
-def LSTMLearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N802 - reads as a type
+def LSTMLearner(pipeline: GrainPipeline, /, **options: Any) -> Learner:  # noqa: N802 - reads as a type
     """Return `make_learner(pipeline, "core/lstm", **options)`."""
     return make_learner(pipeline, "core/lstm", **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,8 @@ class Fit:
     `rates` has the learning rate of every step, (n_epochs * steps,). `done` counts the epochs that
     ended. `opt_state` is the optimizer's state, None before the first. `raw` holds the parameters
     that training goes on from where the model holds others: their average. Parameters that are in
-    the model are taken from there, so that a loop may change them between two epochs. `name` tells
-    one fit from all others.
+    the model are taken from there, so that a loop may change them between two epochs. Every fit
+    has a `name` of its own.
     """
 
     n_epochs: int
@@ -32,6 +32,11 @@ class Fit:
     opt_state: Any = None
     raw: Any = None
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def take_over(self, other: Fit) -> None:
+        """Go on from where `other` is, a copy of this fit made at another moment."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(other, each.name))
 
     @property
     def steps_per_epoch(self) -> int:

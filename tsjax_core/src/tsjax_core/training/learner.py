@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from tsjax_core.errors import ConfigError, ModelError
-from tsjax_core.inference.chunks import is_long, simulate
+from tsjax_core.errors import CheckpointError, ConfigError
+from tsjax_core.inference.initial_state import InitialState
 from tsjax_core.inference.predict import predict
-from tsjax_core.losses.compose import named_terms
+from tsjax_core.losses.compose import NamedTerm, named_terms
 from tsjax_core.losses.regression import normalized_mae
-from tsjax_core.protocols import BatchedSource, ModelSpec, ResidentSource, StatefulModel
-from tsjax_core.signatures import name_of
+from tsjax_core.models.building import build_model
+from tsjax_core.protocols import CarryingModel, MeasuringModel, ModelSpec, ResidentSource
+from tsjax_core.signatures import declare, name_of
 from tsjax_core.training.compatibility import (
     check_aux,
     check_data,
@@ -31,29 +31,22 @@ from tsjax_core.training.compatibility import (
     check_n_skip,
     check_output,
     samples_to_skip,
+    window_of,
 )
 from tsjax_core.training.divergence import check_converging
-from tsjax_core.training.evaluation import (
-    Evaluation,
-    Pairs,
-    Scores,
-    compute_loss,
-    compute_scores,
-    count_measured,
-    cut_pairs,
-    split_batches,
-)
+from tsjax_core.training.evaluation import Evaluation, PendingEvaluation, SplitEvaluator
 from tsjax_core.training.fit import Fit, plan_fit
-from tsjax_core.training.monitor import Keep, check_keep
+from tsjax_core.training.monitor import Keep, Monitor, check_keep, keep_best
 from tsjax_core.training.optimizer.rate import Optimizer, RateControlled, averaged_params
 from tsjax_core.training.progress import EpochResult, follow
 from tsjax_core.training.schedules import Schedule, flat_cos
+from tsjax_core.training.snapshot import TrainingSnapshot
+from tsjax_core.training.step.context import StepContext
 from tsjax_core.training.step.devices import Placement
 from tsjax_core.training.step.engine import Engine, Run, StepReport, TrainState, split_model
-from tsjax_core.training.step.placed_transform import Clock
-from tsjax_core.training.step.reports import joined
+from tsjax_core.training.step.reports import join_reports
 from tsjax_core.training.step.runs import runs_of_batches, runs_of_places
-from tsjax_core.types import AnyArray, Array, Batch, HostArray, Sample
+from tsjax_core.types import Array, Batch, HostArray
 
 if TYPE_CHECKING:
     from tsjax_core.data.pipeline import GrainPipeline
@@ -61,14 +54,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """What training changes in a learner, as it was at one moment."""
+class TrainingRecord:
+    """A training file whole: what the model reads, the target, and which samples count.
 
-    model: Any
-    steps: int
-    epochs_done: int
-    history: tuple[EpochResult, ...]
-    fit: Fit | None
+    `inputs` are in the order of the model's `reads`, each (time, n), or (n,) for scalars; `target`
+    is (time, n_y), in raw units; `counts` is (time,), false for the first `n_skip` samples.
+    """
+
+    name: str
+    inputs: tuple[HostArray, ...]
+    target: HostArray
+    counts: HostArray
 
 
 class Learner:
@@ -89,12 +85,15 @@ class Learner:
         batch_transform: Changes each training batch. Validation and test batches are left alone,
             except by transforms that are marked by `also_in_evaluation`.
         n_skip: Samples at the start of every sequence that count in no loss and no metric, while
-            the model's state settles. By default the receptive field of a specification or model
-            that is a `FiniteMemory`, and 0 for every other.
+            the model's state settles. By default the largest of the receptive field and the initial
+            window of a model that has one, and of the samples that `initial_state` uses.
         seed: Decides the initial parameters and all random draws of the training.
         devices: Devices that share the windows of each batch, the first of `jax.devices()`. The
             numbers are those of one device to rounding.
         reads: Batch keys that `model` takes, where it is a model and not a specification.
+        initial_state: Where simulations of validation and test begin: `zero`, `washout`, `window`
+            or `encoder`, see `tsjax_core.InitialState`. Training windows begin at zero.
+        init_samples: Samples at the start of a sequence that `initial_state` uses.
 
     Raises:
         SignatureError: A loss, metric, transform or model asks for what tsjax does not give.
@@ -115,6 +114,8 @@ class Learner:
         *,
         devices: int = 1,
         reads: Sequence[str] = ("u",),
+        initial_state: str = "zero",
+        init_samples: int = 0,
     ) -> None:
         self.pipeline = pipeline
         self.signals = pipeline.signals
@@ -124,7 +125,9 @@ class Learner:
                 f"metrics is {name_of(metrics)!r}; give a list, such as metrics=[rmse].",
                 key="metrics",
             )
-        self.metrics = tuple(metrics)
+        given: Any = initial_state
+        self.initial_state = InitialState(given, init_samples)
+        """Where simulations of validation and test begin."""
         self.history: list[EpochResult] = []
         self.progress = 0.0
         """Share of the current fit that is done, 0 to 1."""
@@ -140,23 +143,23 @@ class Learner:
             self.spec, self.model, self.reads = None, model, tuple(reads)
         else:
             self.spec, self.reads = model, tuple(model.reads)
-            built = model.build(self.signals, rngs=nnx.Rngs(seed))
-            if not isinstance(built, nnx.Module):
-                raise ModelError(
-                    f"{name_of(model)}.build returned {type(built).__name__}; "
-                    "a model is a flax.nnx.Module."
-                )
-            self.model = built
-        self._terms = named_terms(loss)
+            self.model = build_model(model, self.signals, seed=seed)
+        if isinstance(self.model, CarryingModel):
+            self.model.begin_training(pipeline.windows_per_batch)
+        self.terms: tuple[NamedTerm, ...] = tuple(
+            term.bind(signals=self.signals) for term in named_terms(loss)
+        )
+        """The terms of the loss, with their weights."""
+        self.metrics = tuple(metrics)
         check_metrics(self.metrics)
-        check_aux(self.model, self._terms)
+        check_aux(self.model, self.terms)
         owner = self.spec or self.model
         check_data(owner, self.reads, pipeline)
-        check_n_skip(n_skip, owner, pipeline)
-        self.n_skip = samples_to_skip(n_skip, owner)
+        self.initial_state.check(self.model)
+        used = self.initial_state.samples
+        check_n_skip(n_skip, owner, pipeline, used=used)
+        self.n_skip = samples_to_skip(n_skip, owner, used=used)
 
-        stats = self.signals.stats[self.signals.target]
-        self._y_stats = (stats.mean, stats.std)
         self.optimizer = RateControlled(optimizer)
         self.ingredients = {
             "optimizer": name_of(optimizer) if optimizer is not None else "default",
@@ -168,25 +171,33 @@ class Learner:
         self.engine = Engine(
             self.model,
             reads=self.reads,
-            target=self.signals.target,
-            terms=self._terms,
+            signals=self.signals,
+            terms=self.terms,
             transform=batch_transform,
             n_skip=self.n_skip,
-            y_mean=stats.mean,
-            y_std=stats.std,
+            init_window=window_of(owner),
             optimizer=self.optimizer,
             placement=self.placement,
             win_sz=pipeline.win_sz,
         )
-        self.weights = np.array([term.weight for term in self._terms], np.float32)
-        parts = split_model(self.model)
-        check_output(owner, self.engine, parts, self.reads, pipeline, self.weights)
-        # Patterns that match no parameter are told here, and not after data have been read.
+        check_output(owner, self.model, self.engine, pipeline)
+        # Patterns that match no parameter are reported here, and not after data have been read.
         jax.eval_shape(self.optimizer.init, nnx.state(self.model, nnx.Param))
         # Apart from the key that drew the parameters, so that no draw of the training repeats it.
         key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
         self._key = self.placement.everywhere(key)
-        self._evaluation_key = jax.random.fold_in(jax.random.key(seed), (1 << 30) + 1)
+        self.evaluator = SplitEvaluator(
+            pipeline,
+            self.engine,
+            self.terms,
+            [declare("metric", metric).bind(signals=self.signals) for metric in self.metrics],
+            reads=self.reads,
+            n_skip=self.n_skip,
+            init_window=window_of(owner),
+            initial=self.initial_state,
+            key=jax.random.fold_in(jax.random.key(seed), (1 << 30) + 1),
+        )
+        """Simulates the splits of the pipeline."""
         self.steps = 0
         """Training steps over the life of the learner; they decide the random draws."""
         self.epochs_done = 0
@@ -210,23 +221,68 @@ class Learner:
         """
         return self._epochs(self.begin_fit(n_epochs, lr, schedule))
 
-    def resume(self, path: str | Path, epoch: int | None = None) -> Iterator[EpochResult]:
+    def resume(
+        self,
+        path: str | Path,
+        epoch: int | None = None,
+        *,
+        lr: float | None = None,
+        schedule: Schedule | None = None,
+        n_epochs: int | None = None,
+    ) -> Iterator[EpochResult]:
         """Go on with the fit whose checkpoints are in `path`, yielding as `fit_iter`.
 
         The learner is built as it was for that fit, on the same data. It takes over parameters,
         optimizer, counters and history from the last checkpoint, or that of `epoch` (counted from
         1), and trains the epochs that are left: to the same bits as without the interruption.
 
+        With `lr`, `schedule` or `n_epochs` the fit is changed from there on: the epochs that are
+        left have the rates of a fit of `n_epochs` in all (those of the interrupted fit unless
+        given), as `fit_iter` would plan it. A larger `n_epochs` prolongs the fit.
+
         Raises:
             CheckpointError: There is no such checkpoint, it is damaged, another version of tsjax
                 wrote it, or it belongs to another training; the learner is as before.
+            ConfigError: As of `fit_iter`, or fewer `n_epochs` than are done.
         """
         from tsjax_core.training.checkpoints.checkpoints import read_training
 
-        fit = read_training(Path(path), epoch, self)
-        self.fit_in_progress, self.resumed_from = fit, Path(path)
-        self.progress = fit.done / fit.n_epochs
+        given = (lr, schedule, n_epochs)
+        snapshot = read_training(Path(path), epoch, self)
+        fit = snapshot.fit
+        assert fit is not None
+        if given != (None, None, None):
+            total = fit.n_epochs if n_epochs is None else n_epochs
+            rate = self.optimizer.check_rate(lr)
+            plan = plan_fit(total, rate, schedule, self.pipeline.steps_per_epoch)
+            if plan.n_epochs < fit.done:
+                raise ConfigError(
+                    f"n_epochs = {total}, and {fit.done} epochs are done; give as many or more.",
+                    key="n_epochs",
+                )
+            fit = replace(fit, n_epochs=plan.n_epochs, rates=plan.rates)
+        self.restore(replace(snapshot, fit=fit, running=fit, resumed_from=Path(path)))
         return self._epochs(fit)
+
+    def save_checkpoint(self, path: str | Path) -> Path:
+        """Write a checkpoint of the fit in progress to the directory `path`, and return the path.
+
+        It is whole when the call returns, and `resume(path)` goes on from it. The directory may be
+        new, empty, or hold checkpoints of the same fit; earlier ones there are dropped.
+
+        Raises:
+            CheckpointError: No epoch of a fit is done, or the directory cannot be written.
+        """
+        from tsjax_core.training.checkpoints.checkpoints import write_checkpoint
+
+        fit = self.fit_in_progress
+        if fit is None or not fit.done:
+            raise CheckpointError(
+                f"no epoch of a fit is done that {path} could hold; save a checkpoint between the "
+                "epochs of fit_iter, or after the last one.",
+                path=Path(path),
+            )
+        return write_checkpoint(Path(path), self)
 
     def fit(
         self,
@@ -246,13 +302,10 @@ class Learner:
             ConfigError: `keep` is neither, or as in `fit_iter`.
             DivergenceError: As in `fit_iter`.
         """
-        from tsjax_core.training.stopping import EarlyStopping
-
         check_keep(keep)
         results = self.fit_iter(n_epochs, lr, schedule)
         if keep == "best":
-            # With so much patience it ends no fit early.
-            results = EarlyStopping(n_epochs).follow(results, self)
+            results = keep_best(results, self.model, Monitor())
         return list(follow(results, n_epochs, lambda: self.progress) if show_progress else results)
 
     def fit_flat_cos(
@@ -271,49 +324,71 @@ class Learner:
     def evaluate(self, split: Split = "valid") -> Evaluation:
         """Return loss and metrics on the whole of `split`: train, valid or test.
 
-        Sequences start from the model's initial state and their first `n_skip` samples do not
-        count. For splits of whole files with output sequences the result has each file's too.
+        Sequences begin as `initial_state` says, and their first `n_skip` samples do not count.
+        Transforms that are marked by `also_in_evaluation` act on them. For splits of whole files
+        with output sequences the result has each file's scores too.
         """
-        pairs, paths = self.simulate_split(split)
-        outputs = self.signals.names[self.signals.target]
-        total = compute_scores(self.metrics, pairs, self._y_stats, outputs)
-        # One scalar per file has no spread that a metric could relate its error to.
-        single = paths if self.signals.target == "y" else ()
-        files: dict[str, Scores] = {
-            path: compute_scores(self.metrics, [pair], self._y_stats, outputs)
-            for path, pair in zip(single, pairs, strict=False)
-        }
-        return Evaluation(total.metrics, total.channels, split, self._loss_of(split, pairs), files)
+        return self.evaluator.begin(split, self.model).result(files=True)
 
-    def simulate_split(self, split: Split) -> tuple[Pairs, tuple[str, ...]]:
-        """Return simulated and measured outputs of `split`, and the names of its files.
+    def predict(
+        self,
+        u: Any,
+        *further: Any,
+        initial_state: str = "zero",
+        init_samples: int = 0,
+        y: Any = None,
+        dt: float | None = None,
+    ) -> HostArray:
+        """Return the model's outputs for `u`, in raw units; see `tsjax_core.predict`.
 
-        Each pair is (batch, time, n_y) in raw units without the first `n_skip` samples: one pair
-        per file for splits of whole files, else one per batch of windows and no names.
+        No batch transform acts on `u`. With `dt`, the sampling time of `u` in seconds, data of
+        another rate than the model's are refused.
         """
-        return self._simulation(split)(), self.pipeline.file_names(split)
+        return predict(
+            self.model,
+            u,
+            *further,
+            initial_state=initial_state,
+            init_samples=init_samples,
+            y=y,
+            dt=dt,
+        )
 
-    def predict(self, u: Any, *further: Any) -> HostArray:
-        """Return the model's outputs for `u`, in raw units; see `tsjax_core.predict`."""
-        return predict(self.model, u, *further)
-
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save the model in the directory `path`, for `load_model`, and return the path.
 
-        An earlier model there is replaced as a whole.
+        With `overwrite`, an earlier model there is replaced as a whole.
 
         Raises:
             SavedModelError: The model was given ready-made or its specification belongs to no
-                installed plugin, or `path` holds something other than a saved model.
+                installed plugin, or `path` holds a saved model or something else.
         """
         from tsjax_core.inference.saved_model import save_model
 
-        return save_model(self.model, self.spec, self.signals, Path(path))
+        return save_model(self.model, self.spec, self.signals, Path(path), overwrite=overwrite)
+
+    def training_records(self) -> Iterator[TrainingRecord]:
+        """Yield each training file whole, for methods that train on whole records.
+
+        No transform acts on it, and it is not cut into windows.
+        """
+        records = self.pipeline.records("train")
+        for index, path in enumerate(records.paths):
+            sample = records[index]
+            target = sample[self.signals.target]
+            counts = np.arange(len(sample["u"])) >= self.n_skip
+            inputs = tuple(sample[key] for key in self.reads)
+            yield TrainingRecord(str(path), inputs, target, counts)
 
     @property
     def loss_weights(self) -> dict[str, float]:
         """Weight of each term of the loss by its name."""
-        return {term.name: term.weight for term in self._terms}
+        return {term.name: term.weight for term in self.terms}
+
+    @property
+    def weights(self) -> HostArray:
+        """Weights of the terms of the loss in their order, (terms,)."""
+        return np.array([term.weight for term in self.terms], np.float32)
 
     @cached_property
     def first_windows(self) -> int:
@@ -325,25 +400,33 @@ class Learner:
         """Return the optimizer's state before the first step."""
         return self.engine.init(self.model).opt_state
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> TrainingSnapshot:
         """Return what training changes, for `restore`."""
-        return Snapshot(
-            jax.tree.map(jnp.copy, nnx.state(self.model)),
+        running = self.fit_in_progress
+        return TrainingSnapshot(
+            # The arrays themselves are never changed, only exchanged for others.
+            jax.tree.map(lambda x: x, nnx.state(self.model)),
             self.steps,
             self.epochs_done,
             tuple(self.history),
-            self.fit_in_progress,
+            None if running is None else replace(running),
+            running,
+            self.resumed_from,
         )
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Go back to the moment of `snapshot`: parameters, counters, history.
+    def restore(self, snapshot: TrainingSnapshot) -> None:
+        """Go back to the moment of `snapshot`: parameters, counters, history, fit.
 
-        A fit that begins then has the numbers that it would have had at that moment.
+        A fit that begins then has the numbers that it would have had at that moment, and the fit
+        that was in progress then goes on as it would have.
         """
-        nnx.update(self.model, jax.tree.map(jnp.copy, snapshot.model))
+        nnx.update(self.model, jax.tree.map(lambda x: x, snapshot.model))
         self.steps, self.epochs_done = snapshot.steps, snapshot.epochs_done
-        self.history = list(snapshot.history)
-        self.fit_in_progress = fit = snapshot.fit
+        self.history[:] = snapshot.history
+        self.resumed_from = snapshot.resumed_from
+        fit = self.fit_in_progress = snapshot.running
+        if fit is not None and snapshot.fit is not None:
+            fit.take_over(snapshot.fit)
         self.progress = fit.done / fit.n_epochs if fit is not None else 0.0
 
     def begin_fit(self, n_epochs: int, lr: float | None, schedule: Schedule | None) -> Fit:
@@ -356,38 +439,33 @@ class Learner:
     def _epochs(self, fit: Fit) -> Iterator[EpochResult]:
         self.fit_in_progress = fit
         self.progress = fit.done / fit.n_epochs
-        for epoch in range(fit.done, fit.n_epochs):
+        while fit.done < fit.n_epochs:
             begin = time.perf_counter()
             with self.whole_epoch(fit):
-                state, result = self._train_epoch(fit, epoch)
-                result = self.end_epoch(fit, state, result, begin)()
+                state, result = self._train_epoch(fit, fit.done)
+                result = self.end_epoch(fit, state, result, begin).result()
             yield result
 
     @contextmanager
     def whole_epoch(self, fit: Fit) -> Iterator[None]:
-        """Leave the learner as it is before the block where the block does not end."""
+        """Roll the learner back if the block raises."""
+        self.fit_in_progress = fit
         if fit.opt_state is None:
             fit.opt_state = self.new_optimizer_state()
-        model = jax.tree.map(lambda x: x, nnx.state(self.model))
-        counters = self.steps, self.epochs_done, fit.opt_state, fit.raw, fit.done
-        done = len(self.history)
+        before = self.snapshot()
         try:
             yield
         except BaseException:
-            # Of an epoch that does not end nothing stays, neither weights nor counters.
-            nnx.update(self.model, model)
-            self.steps, self.epochs_done, fit.opt_state, fit.raw, fit.done = counters
-            del self.history[done:]
+            self.restore(before)
             raise
 
     def end_epoch(
         self, fit: Fit, state: TrainState, result: EpochResult, begin: float
-    ) -> Callable[[], EpochResult]:
+    ) -> PendingEpoch:
         """Take over what an epoch's steps changed, and begin to validate.
 
-        Returns a function that waits for the validation and gives the epoch's result. `begin` is
-        the time at which the epoch began. Raises DivergenceError, before anything is changed,
-        where it diverged.
+        `begin` is the time at which the epoch began. Raises DivergenceError, before anything is
+        changed, where it diverged.
         """
         *_, mutable = split_model(self.model)
         rates = fit.rates_of(result.epoch)
@@ -396,23 +474,9 @@ class Learner:
         average = averaged_params(state.opt_state)
         fit.opt_state, fit.raw = state.opt_state, None if average is None else state.params
         nnx.update(self.model, state.params if average is None else average, state.mutable)
-        simulated = self._simulation("valid")
-
-        def validated() -> EpochResult:
-            pairs = simulated()
-            outputs = self.signals.names[self.signals.target]
-            whole = replace(
-                result,
-                valid_loss=self._loss_of("valid", pairs),
-                metrics=compute_scores(self.metrics, pairs, self._y_stats, outputs).metrics,
-                seconds=time.perf_counter() - begin,
-            )
-            fit.done = whole.epoch + 1
-            self.progress = fit.done / fit.n_epochs
-            self.history.append(whole)
-            return whole
-
-        return validated
+        result = replace(result, quantities=measure(self.model))
+        validation = self.evaluator.begin("valid", self.model)
+        return PendingEpoch(self, fit, result, validation, begin)
 
     def state_before(self, fit: Fit) -> TrainState:
         """Return what the next epoch's steps begin from, in arrays that they may overwrite."""
@@ -428,7 +492,7 @@ class Learner:
         reports: list[StepReport] = []
         begin = self.steps
         for run in self.runs_of_epoch(fit, epoch):
-            state, report = self.engine.run(
+            state, report = self.engine.make_run(
                 run._replace(feed=self.placement.spread(run.feed)),
                 state,
                 buffers,
@@ -442,13 +506,14 @@ class Learner:
             self.steps += int(run.count)
             self.progress = (epoch + (self.steps - begin) / fit.steps_per_epoch) / fit.n_epochs
         fetched: list[StepReport] = jax.device_get(self.placement.local(reports))
-        record = joined(fetched, self.steps - begin, self.engine.term_names)
+        record = join_reports(fetched, self.steps - begin, self.engine.term_names)
         return self.placement.local(state), record.result(epoch)
 
-    def clock_of(self, fit: Fit, epoch: int) -> Clock:
-        """Return the clock of the next epoch of the learner, which is `epoch` of the fit."""
+    def context_of(self, fit: Fit, epoch: int) -> StepContext:
+        """Return the context of the next epoch of the learner, which is `epoch` of the fit."""
         steps = self.steps + np.arange(fit.steps_per_epoch, dtype=np.int32)
-        return Clock(self._key, steps, np.int32(epoch), fit.progress_of(epoch), fit.rates_of(epoch))
+        progress, rates = fit.progress_of(epoch), fit.rates_of(epoch)
+        return StepContext(self._key, steps, np.int32(epoch), progress, rates)
 
     def load_signals(self) -> None:
         """Put the training signals on the device, where the pipeline keeps them there."""
@@ -461,64 +526,43 @@ class Learner:
 
     def runs_of_epoch(self, fit: Fit, epoch: int) -> Iterator[Run]:
         """Yield the runs of the next epoch of the learner, which is `epoch` of the fit."""
-        pipeline, clock = self.pipeline, self.clock_of(fit, epoch)
+        pipeline, context = self.pipeline, self.context_of(fit, epoch)
         self.load_signals()
         if pipeline.resident and not self.engine.transform.runs_on_host:
-            return runs_of_places(pipeline, self.engine, self.epochs_done, clock)
+            return runs_of_places(pipeline, self.engine, self.epochs_done, context)
         return runs_of_batches(
-            pipeline, self.engine, self.signals_on_device, self.epochs_done, clock
+            pipeline, self.engine, self.signals_on_device, self.epochs_done, context
         )
 
-    def _simulation(self, split: Split) -> Callable[[], Pairs]:
-        """Begin to simulate `split` by the model as it is now.
 
-        Returns a function that waits for the device and gives the pairs of `simulate_split`.
-        """
-        _, params, buffers, mutable = split_model(self.model)
-        source = self.pipeline.split(split)
-        pending: list[tuple[list[int], AnyArray, HostArray]] = []
-        batches = split_batches(source, bs=self.pipeline.bs, pad=self._is_padded(), fill=True)
-        for lengths, batch in self._evaluated(batches):
-            inputs = [batch[name] for name in self.reads]
-            pred: AnyArray
-            if self._is_padded() and is_long(inputs):
-                pred = simulate(self.model, inputs)
-            else:
-                pred = self.engine.predict(params, buffers, mutable, inputs)
-            pending.append((lengths, pred, np.asarray(batch[self.signals.target])))
+@dataclass(frozen=True)
+class PendingEpoch:
+    """An epoch whose steps are made and whose validation is begun."""
 
-        def pairs() -> Pairs:
-            cut = cut_pairs(pending, records=not isinstance(source, BatchedSource))
-            return [(self.engine.scored(pred), self.engine.scored(y)) for pred, y in cut]
+    learner: Learner
+    fit: Fit
+    trained: EpochResult
+    validation: PendingEvaluation
+    begin: float
 
-        return pairs
-
-    def _loss_of(self, split: Split, pairs: Pairs) -> float:
-        plain = [term for term in self._terms if not term.wants]
-        if plain:
-            return compute_loss(plain, pairs, self._y_stats)
-        _, params, buffers, mutable = split_model(self.model)
-        total = weight = 0.0
-        batches = split_batches(
-            self.pipeline.split(split), bs=self.pipeline.bs, pad=False, fill=False
+    def result(self) -> EpochResult:
+        """Wait for the validation, and return what the epoch gave."""
+        learner, fit, valid = self.learner, self.fit, self.validation.result()
+        whole = replace(
+            self.trained,
+            valid_loss=valid.loss,
+            metrics=valid.metrics,
+            seconds=time.perf_counter() - self.begin,
         )
-        for _, batch in self._evaluated(batches):
-            counted = count_measured(self.engine.scored(np.asarray(batch[self.signals.target])))
-            if not counted:
-                continue
-            terms = self.engine.batch_loss(params, buffers, mutable, batch, self.weights)
-            total += counted * float(sum(terms.values()))
-            weight += counted
-        return total / weight if weight else float("nan")
+        fit.done = whole.epoch + 1
+        learner.progress = fit.done / fit.n_epochs
+        learner.history.append(whole)
+        return whole
 
-    def _evaluated(
-        self, batches: Iterable[tuple[list[int], Sample]]
-    ) -> Iterator[tuple[list[int], Batch]]:
-        """Yield the batches of a split after the transforms that act in evaluation too."""
-        for number, (lengths, batch) in enumerate(batches):
-            key = jax.random.fold_in(self._evaluation_key, number)
-            yield lengths, self.engine.transform.in_evaluation(batch, key)
 
-    def _is_padded(self) -> bool:
-        """Tell whether whole records may be continued: the model must not look ahead."""
-        return isinstance(self.model, StatefulModel) and self.signals.target == "y"
+def measure(model: Any) -> dict[str, float]:
+    """Return the physical quantities of a model by name and unit, such as `mass [kg]`."""
+    if not isinstance(model, MeasuringModel):
+        return {}
+    found = model.quantities()
+    return {f"{name} [{unit}]": float(value) for name, (value, unit) in found.items()}

@@ -75,6 +75,8 @@ def find_learning_rate(
         share = np.asarray(progress, np.float64) * total / (total - 1)
         return np.asarray((first / last) ** (1.0 - share))
 
+    # Before the search begins a fit: the learner may be in the middle of another one.
+    before = learner.snapshot()
     try:
         fit = learner.fit_iter(n_epochs, last, schedule)
     except ConfigError as error:
@@ -86,7 +88,6 @@ def find_learning_rate(
             "such as optimizer=optax.adam.",
             key="optimizer",
         ) from error
-    before = learner.snapshot()
     losses: list[float] = []
     try:
         for result in fit:

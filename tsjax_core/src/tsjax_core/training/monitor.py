@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import jax
 from flax import nnx
 
+from tsjax_core.checks import choice
 from tsjax_core.errors import ConfigError
 from tsjax_core.signatures import name_of
 from tsjax_core.training.progress import EpochResult
-
-if TYPE_CHECKING:
-    from tsjax_core.training.learner import Learner
 
 Mode = Literal["min", "max"]
 
@@ -24,8 +23,7 @@ Keep = Literal["best", "last"]
 
 def check_keep(keep: Keep) -> None:
     """Raise ConfigError where `keep` is neither best nor last."""
-    if keep not in ("best", "last"):
-        raise ConfigError(f"keep = {keep!r}; give 'best' or 'last'.", key="keep")
+    choice("keep", keep, ("best", "last"))
 
 
 @dataclass(frozen=True)
@@ -41,23 +39,22 @@ class Monitor:
     mode: Mode = "min"
 
     def __post_init__(self) -> None:
-        if self.mode not in ("min", "max"):
-            raise ConfigError(f"mode = {self.mode!r}; give 'min' or 'max'.", key="mode")
+        choice("mode", self.mode, ("min", "max"))
 
-    def check(self, learner: Learner) -> None:
-        """Raise ConfigError where epochs of `learner` have no such value, or more of it is better.
+    def check(self, metrics: Iterable[Callable[..., Any]], term_names: Iterable[str]) -> None:
+        """Raise ConfigError where an epoch has no such value, or more of it is better.
 
         That is known of metrics that carry `higher_is_better = True`.
         """
-        metrics = {name_of(metric): metric for metric in learner.metrics}
-        known = {"train_loss", "valid_loss", *learner.loss_weights, *metrics}
+        by_name = {name_of(metric): metric for metric in metrics}
+        known = {"train_loss", "valid_loss", *term_names, *by_name}
         if self.name not in known:
             raise ConfigError(
                 f"monitor = {self.name!r}, and an epoch has {', '.join(sorted(known))}. "
                 "Give one of these.",
                 key="monitor",
             )
-        if self.mode == "min" and getattr(metrics.get(self.name), "higher_is_better", False):
+        if self.mode == "min" and getattr(by_name.get(self.name), "higher_is_better", False):
             raise ConfigError(
                 f"monitor = {self.name!r} is better the higher it is, and mode is 'min'; give "
                 "mode = 'max'.",
@@ -87,7 +84,7 @@ class BestWeights:
         """The best epoch, None before one had a finite value."""
 
     def see(self, result: EpochResult) -> bool:
-        """Tell whether `result` is the best so far."""
+        """Return whether `result` is the best so far."""
         best = math.inf if self.best is None else self._monitor.cost(self.best)
         better = self._monitor.cost(result) < best
         if better:
@@ -98,7 +95,21 @@ class BestWeights:
         """Keep the variables of a model, or none with None."""
         self._weights = jax.tree.map(lambda x: x, weights)
 
-    def restore(self, learner: Learner) -> None:
-        """Give the model of `learner` the weights that are kept, if any are."""
+    def restore(self, model: nnx.Module) -> None:
+        """Give `model` the weights that are kept, if any are."""
         if self._weights is not None:
-            nnx.update(learner.model, self._weights)
+            nnx.update(model, self._weights)
+
+
+def keep_best(
+    results: Iterable[EpochResult], model: nnx.Module, monitor: Monitor
+) -> Generator[EpochResult, None, None]:
+    """Yield `results` unchanged; in the end `model` has the weights of the best epoch of them."""
+    best = BestWeights(monitor)
+    try:
+        for result in results:
+            if best.see(result):
+                best.keep(nnx.state(model))
+            yield result
+    finally:
+        best.restore(model)

@@ -32,8 +32,9 @@ class EpochResult:
     `terms` that of each named loss term. `skipped` counts the steps whose update the optimizer
     left out. `valid_loss` and `metrics` are computed on the whole validation split after the
     epoch. Terms that declare more than prediction and target are part of `valid_loss` only where
-    all do. `step_losses` has the loss of every step, (steps,), finite or not. Results are equal
-    if their numbers are, however long they took.
+    all do. `quantities` are the physical parameters of a `MeasuringModel` after the epoch, such as
+    `damping [N s/m]`. `step_losses` has the loss of every step, (steps,), finite or not. Results
+    are equal if their numbers are, however long they took.
     """
 
     epoch: int
@@ -43,6 +44,7 @@ class EpochResult:
     terms: Mapping[str, float] = field(default_factory=dict)
     seconds: float = field(default=0.0, compare=False)
     skipped: int = 0
+    quantities: Mapping[str, float] = field(default_factory=dict)
     step_losses: HostArray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
 
@@ -87,19 +89,31 @@ def describe(result: EpochResult) -> str:
 
 
 class _TimeLeft(ProgressColumn):
-    """Moves the bar within an epoch, and tells the time left from the share that is done.
+    """Moves the bar within an epoch, and gives the time left from the pace since the first steps.
 
-    The display refreshes by itself, and asks how far the fit is when it does.
+    The display refreshes by itself, and asks how far the fit is when it does. Before the first
+    steps are made, programs are compiled: the column then shows how long that has taken, and the
+    time is no part of the pace.
     """
 
     def __init__(self, done: Callable[[], float]) -> None:
         super().__init__()
         self._done = done
+        self._begun: float | None = None
+        self._first: tuple[float, float] | None = None
 
     def render(self, task: Task) -> RenderableType:
-        """Return the time left as text."""
+        """Return the time left as text, or the time that compiling has taken."""
         done = task.completed = self._done()
-        if not done or task.elapsed is None:
+        elapsed = task.elapsed or 0.0
+        if self._begun is None:
+            self._begun = done
+        if self._first is None:
+            if done <= self._begun:
+                return f"{timedelta(seconds=round(elapsed))} elapsed"
+            self._first = elapsed, done
+        begin, share = self._first
+        if done <= share:
             return "-:--:-- left"
-        left = timedelta(seconds=round(task.elapsed * (1.0 - done) / done))
-        return f"{left} left"
+        left = (elapsed - begin) * (1.0 - done) / (done - share)
+        return f"{timedelta(seconds=round(left))} left"

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from tsjax_core.checks import share
 from tsjax_core.errors import ConfigError
 from tsjax_core.types import HostArray
 
@@ -67,8 +68,8 @@ def one_cycle(pct_start: float = 0.25, div: float = 25.0, final_div: float = 1e5
     return schedule
 
 
-def warmup_cosine(warmup: float = 0.05, end: float = 0.0) -> Schedule:
-    """Raise the learning rate from 0 in a line, then anneal it to the factor `end`.
+def warmup_cosine(warmup: float = 0.05, end: float = 0.0, start: float = 0.04) -> Schedule:
+    """Raise the learning rate from the factor `start` in a line, then anneal it to `end`.
 
     It is reached after the share `warmup` of the fit. The annealing is half a cosine: Loshchilov
     and Hutter, SGDR (2017); the warm-up is that of Goyal et al. (2017).
@@ -82,9 +83,11 @@ def warmup_cosine(warmup: float = 0.05, end: float = 0.0) -> Schedule:
             f"end = {end} is not a factor that the learning rate can fall to; give 0 to 1.",
             key="end",
         )
+    # A first step at the rate 0 would change nothing.
+    share("start", start, "a factor", ends="(]")
 
     def schedule(progress: HostArray) -> HostArray:
-        rising = progress / warmup if warmup else np.zeros_like(progress)
+        rising = start + (1.0 - start) * progress / warmup if warmup else np.ones_like(progress)
         falling = end + (1.0 - end) * _half_cosine((progress - warmup) / (1.0 - warmup))
         return np.where(progress < warmup, rising, falling)
 

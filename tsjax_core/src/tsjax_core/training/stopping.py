@@ -74,7 +74,7 @@ class EarlyStopping:
             ConfigError: No epoch will have the value to monitor, or more of it is better.
             CheckpointError: The fit was resumed, and the best epoch before has no checkpoint.
         """
-        self._monitor.check(learner)
+        self._monitor.check(learner.metrics, learner.loss_weights)
         self._begin()
         fit = learner.fit_in_progress
         before = learner.history[len(learner.history) - fit.done :] if fit is not None else []
@@ -96,10 +96,10 @@ class EarlyStopping:
                 if self.stopped:
                     break
         finally:
-            self._weights.restore(learner)
+            self._weights.restore(learner.model)
 
     def _see(self, result: EpochResult) -> bool:
-        """Count `result` in; tell whether it is the best so far."""
+        """Count `result` in, and return whether it is the best so far."""
         cost, better = self._monitor.cost(result), self._weights.see(result)
         if cost < self._passed - self.min_delta:
             self._passed, self._waited = cost, 0

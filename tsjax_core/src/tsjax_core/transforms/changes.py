@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from tsjax_core.errors import SignatureError
@@ -14,7 +13,7 @@ Transform: TypeAlias = Callable[..., Mapping[str, Any]]
 
 
 def changes_shape(transform: object) -> bool:
-    """Tell whether `transform` changes shapes, and so runs on the host."""
+    """Return whether `transform` changes shapes, and so runs on the host."""
     return bool(getattr(transform, "changes_shape", False))
 
 
@@ -27,10 +26,3 @@ def check_batch(changed: Any, batch: Batch, name: str) -> None:
         f"transform {name!r} returned {got}; return a batch with the keys {list(batch)}, such as "
         "{**batch, 'u': ...}."
     )
-
-
-def signature_of(wants: Iterable[str]) -> inspect.Signature:
-    """Return the signature of a transform that declares `wants`."""
-    batch = inspect.Parameter("batch", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    keywords = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in sorted(wants)]
-    return inspect.Signature([batch, *keywords])

@@ -9,31 +9,33 @@ from typing import Any
 import jax
 
 from tsjax_core.errors import ConfigError
-from tsjax_core.signatures import TRANSFORM_ARGUMENTS, declared, name_of
-from tsjax_core.transforms.changes import Transform, changes_shape, check_batch, signature_of
+from tsjax_core.signatures import Declared, declare
+from tsjax_core.transforms.changes import Transform, changes_shape, check_batch
 from tsjax_core.types import Array, Batch
 
 
 @dataclass(frozen=True)
 class TransformPart:
-    """One transform of a composition: its name, its place, and what it declares."""
+    """One transform of a composition, with what it declares, and its place."""
 
-    name: str
-    transform: Transform
+    transform: Declared
     position: int
-    wants: frozenset[str]
     changes_shape: bool
     in_evaluation: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the transform."""
+        return self.transform.name
 
     def __call__(
         self, batch: Batch, key: Array | None, given: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Return the changed batch; `given` holds at least the arguments in `wants` but the key."""
-        arguments = {name: given[name] for name in self.wants if name != "key"}
-        if "key" in self.wants:
+        """Return the changed batch; `given` holds what it declares but the key."""
+        if "key" in self.transform.wants:
             assert key is not None
-            arguments["key"] = jax.random.fold_in(key, self.position)
-        changed = self.transform(batch, **arguments)
+            given = {**given, "key": jax.random.fold_in(key, self.position)}
+        changed: Mapping[str, Any] = self.transform(batch, given=given)
         check_batch(changed, batch, self.name)
         return changed
 
@@ -49,15 +51,15 @@ class ComposedTransform:
 
     parts: tuple[TransformPart, ...]
 
-    def __post_init__(self) -> None:
-        wants = frozenset[str]().union(*(part.wants for part in self.parts))
-        # Whoever calls a transform reads in its signature what to give it.
-        object.__setattr__(self, "__signature__", signature_of(wants))
+    @property
+    def wants(self) -> frozenset[str]:
+        """The arguments that the parts declare together."""
+        return frozenset[str]().union(*(part.transform.wants for part in self.parts))
 
     def __call__(
         self, batch: Batch, *, key: Array | None = None, **given: Any
     ) -> Mapping[str, Any]:
-        """Return the batch after all parts; `given` has `progress` and `epoch`, where declared."""
+        """Return the batch after all parts; `given` has what they declare."""
         for part in self.parts:
             batch = part(batch, key, given)
         return batch
@@ -119,21 +121,16 @@ def compose_transforms(*transforms: Transform) -> ComposedTransform:
     flat: list[Transform] = []
     for transform in transforms:
         if isinstance(transform, ComposedTransform):
-            flat.extend(part.transform for part in transform.parts)
+            flat.extend(part.transform.component for part in transform.parts)
         else:
             flat.append(transform)
     return ComposedTransform(tuple(_part(t, position) for position, t in enumerate(flat)))
 
 
 def _part(transform: Transform, position: int) -> TransformPart:
-    wants = declared(
-        transform, kind="transform", offered=TRANSFORM_ARGUMENTS, positional=("batch",)
-    )
     return TransformPart(
-        name_of(transform),
-        transform,
+        declare("transform", transform),
         position,
-        wants,
         changes_shape(transform),
         bool(getattr(transform, "in_evaluation", False)),
     )

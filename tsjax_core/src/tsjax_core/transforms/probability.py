@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -11,8 +12,8 @@ import jax.numpy as jnp
 from tsjax_core.checks import share as checked_share
 from tsjax_core.errors import ConfigError
 from tsjax_core.protocols import BatchTransform
-from tsjax_core.signatures import TRANSFORM_ARGUMENTS, declared, name_of
-from tsjax_core.transforms.changes import Transform, changes_shape, check_batch, signature_of
+from tsjax_core.signatures import declare, name_of, wants_of
+from tsjax_core.transforms.changes import Transform, changes_shape, check_batch
 from tsjax_core.transforms.compose import ComposedTransform
 from tsjax_core.types import Array, Batch
 
@@ -20,6 +21,50 @@ from tsjax_core.types import Array, Batch
 def check_probability(p: Any, *, of: str) -> float:
     """Return `p`; ConfigError that names the transform `of` unless it is a number from 0 to 1."""
     return checked_share("p", p, "a probability", of=of, more=", the share of changed batches")
+
+
+@dataclass(frozen=True)
+class ProbableTransform:
+    """The transform `inner`, which changes a batch with the probability `p`."""
+
+    inner: Transform
+    p: float
+
+    @property
+    def __name__(self) -> str:
+        return name_of(self.inner)
+
+    @property
+    def wants(self) -> frozenset[str]:
+        """The arguments that the transform declares, and a key for the decision."""
+        return wants_of(self.inner) | {"key"}
+
+    @property
+    def changes_shape(self) -> bool:
+        """Whether the transform changes shapes, so that the host decides."""
+        return changes_shape(self.inner)
+
+    @property
+    def in_evaluation(self) -> bool:
+        """Whether the transform acts in evaluation too."""
+        return _acts_in_evaluation(self.inner)
+
+    def __call__(self, batch: Batch, *, key: Array, **given: Any) -> Mapping[str, Any]:
+        """Return the changed batch, or the batch itself."""
+        for_decision, for_transform = jax.random.split(key)
+        inner = declare("transform", self.inner)
+        given = {**given, "key": for_transform}
+        is_changed = jax.random.bernoulli(for_decision, self.p)
+        if self.changes_shape:
+            return inner(batch, given=given) if is_changed else batch
+        changed = inner(batch, given=given)
+        check_batch(changed, batch, inner.name)
+        _check_alike(batch, changed, inner.name)
+        # Not a branch, which outside of a compiled step would be compiled for every batch anew.
+        return {
+            name: same if changed[name] is same else jnp.where(is_changed, changed[name], same)
+            for name, same in batch.items()
+        }
 
 
 def with_probability(transform: BatchTransform, p: float) -> BatchTransform:
@@ -38,38 +83,10 @@ def with_probability(transform: BatchTransform, p: float) -> BatchTransform:
             `changes_shape = True`.
         SignatureError: `transform` declares an argument that tsjax does not give.
     """
-    share, name = check_probability(p, of="with_probability"), name_of(transform)
-    wants = declared(
-        transform, kind="transform", offered=TRANSFORM_ARGUMENTS, positional=("batch",)
-    )
-    in_evaluation = _acts_in_evaluation(transform)
-    if share == 1.0:
-        return transform
-    on_host = changes_shape(transform)
-
-    def apply(batch: Batch, *, key: Array, **further: Any) -> Mapping[str, Any]:
-        for_decision, for_transform = jax.random.split(key)
-        given = {name: value for name, value in further.items() if name in wants}
-        if "key" in wants:
-            given["key"] = for_transform
-        is_changed = jax.random.bernoulli(for_decision, share)
-        if on_host:
-            return transform(batch, **given) if is_changed else batch
-
-        changed = transform(batch, **given)
-        check_batch(changed, batch, name)
-        _check_alike(batch, changed, name)
-        # Not a branch, which outside of a compiled step would be compiled for every batch anew.
-        return {
-            key: same if changed[key] is same else jnp.where(is_changed, changed[key], same)
-            for key, same in batch.items()
-        }
-
-    apply.__name__ = apply.__qualname__ = name
-    apply.__doc__ = transform.__doc__
-    attributes = {"changes_shape": on_host, "in_evaluation": in_evaluation}
-    vars(apply).update(attributes, __signature__=signature_of(wants | {"key"}))
-    return apply
+    p = check_probability(p, of="with_probability")
+    declare("transform", transform)
+    _acts_in_evaluation(transform)
+    return transform if p == 1.0 else ProbableTransform(transform, p)
 
 
 def _acts_in_evaluation(transform: Transform) -> bool:

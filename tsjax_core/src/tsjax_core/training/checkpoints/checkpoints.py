@@ -21,12 +21,14 @@ from tsjax_core.training.checkpoints.checkpoint_file import (
 from tsjax_core.training.checkpoints.packing import unpack
 from tsjax_core.training.checkpoints.training_state import (
     check_same_training,
-    state_of,
-    take_over,
+    pack_snapshot,
+    unpack_snapshot,
 )
+from tsjax_core.training.facts import describe_training
 from tsjax_core.training.fit import Fit
 from tsjax_core.training.monitor import Mode, Monitor
 from tsjax_core.training.progress import EpochResult
+from tsjax_core.training.snapshot import TrainingSnapshot
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
@@ -93,7 +95,7 @@ class Checkpoints:
                 "Checkpoints.follow got a learner without a fit; give it the results of "
                 "learner.fit_iter(...) or learner.resume(...) of the same learner."
             )
-        self._monitor.check(learner)
+        self._monitor.check(learner.metrics, learner.loss_weights)
         self._claim(fit)
         with open_writer() as writer:
             try:
@@ -104,6 +106,17 @@ class Checkpoints:
             finally:
                 self._finish(writer, learner)
 
+    def write(self, learner: Learner, fit: Fit) -> None:
+        """Write one checkpoint of `fit`, whole when the call returns, and drop those not to keep.
+
+        Raises:
+            CheckpointError: The directory cannot be written, or holds another fit's checkpoints.
+        """
+        self._claim(fit)
+        with open_writer() as writer:
+            self._begin(writer, learner)
+            self._finish(writer, learner)
+
     def _claim(self, fit: Fit) -> None:
         owner = self.path / _OWNER
         try:
@@ -113,9 +126,8 @@ class Checkpoints:
             foreign = held and _OWNER not in held
             held_by = owner.read_text(encoding="utf-8") if _OWNER in held else ""
             if foreign or (self.epochs and held_by != fit.name):
-                what = (
-                    "other files" if foreign else f"the checkpoints of another fit ({self._told})"
-                )
+                others = f"the checkpoints of another fit ({self._epochs_text})"
+                what = "other files" if foreign else others
                 raise CheckpointError(
                     f"{self.path} holds {what}. Go on from checkpoints with learner.resume(path), "
                     "or give another directory.",
@@ -135,7 +147,7 @@ class Checkpoints:
             raise self._unwritable(fit.done, error) from error
 
     def _begin(self, writer: ocp.AsyncCheckpointer, learner: Learner) -> None:
-        packed, facts = state_of(learner)
+        packed, facts = pack_snapshot(learner.snapshot(), describe_training(learner))
         done = self._writing = facts["done"]
         try:
             begin_write(writer, self.path / f"epoch_{done:06d}", packed, facts)
@@ -169,7 +181,7 @@ class Checkpoints:
         with suppress(OSError):
             for path in self.path.glob("*-tmp*"):
                 shutil.rmtree(path, ignore_errors=True)
-            whole = f"Whole ones: {self._told}. " if self.epochs else ""
+            whole = f"Whole ones: {self._epochs_text}. " if self.epochs else ""
         what = (
             f"the checkpoint of epoch {epoch} cannot be written" if epoch else "cannot be written"
         )
@@ -180,7 +192,7 @@ class Checkpoints:
         )
 
     @property
-    def _told(self) -> str:
+    def _epochs_text(self) -> str:
         epochs = self.epochs
         return f"epoch{'s' if len(epochs) != 1 else ''} {', '.join(map(str, epochs))}"
 
@@ -200,14 +212,28 @@ def stored_epochs(path: Path) -> tuple[int, ...]:
     return tuple(sorted(int(name[1]) for name in found if name))
 
 
-def read_training(path: Path, epoch: int | None, learner: Learner) -> Fit:
-    """Bring `learner` to the end of `epoch`, the last one if None; return the fit to go on with.
+def write_checkpoint(path: Path, learner: Learner) -> Path:
+    """Write a checkpoint of the fit in progress to `path`, in the place of earlier ones there.
+
+    Raises:
+        CheckpointError: The directory cannot be written, or holds something else.
+    """
+    checkpoints = Checkpoints(path, keep_best=0)
+    fit = learner.fit_in_progress
+    assert fit is not None
+    checkpoints.write(learner, fit)
+    return path
+
+
+def read_training(path: Path, epoch: int | None, learner: Learner) -> TrainingSnapshot:
+    """Return the training of `learner` at the end of `epoch`, the last one if None.
 
     Raises:
         CheckpointError: There is none, it is damaged, or it belongs to another training.
     """
     stored = _read(path, epoch)
-    return take_over(stored, learner, check_same_training(stored, learner, path))
+    tree = check_same_training(stored, learner, describe_training(learner), path)
+    return unpack_snapshot(stored, tree)
 
 
 def read_model(path: Path, epoch: int, learner: Learner) -> Any:
@@ -217,7 +243,7 @@ def read_model(path: Path, epoch: int, learner: Learner) -> Any:
         CheckpointError: There is no such checkpoint, it is damaged, or of another training.
     """
     stored = _read(path, epoch)
-    tree = check_same_training(stored, learner, path)
+    tree = check_same_training(stored, learner, describe_training(learner), path)
     return unpack(stored.data, tree)["model"]
 
 

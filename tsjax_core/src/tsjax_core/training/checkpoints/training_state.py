@@ -1,11 +1,10 @@
-"""All that decides the numbers of a training from one moment on, and whether two agree in it."""
+"""A moment of a training as arrays and facts, and whether it belongs to a training."""
 
 from __future__ import annotations
 
 import json
 import math
 import warnings
-import zlib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -15,11 +14,11 @@ import numpy as np
 from flax import nnx
 
 from tsjax_core.errors import CheckpointError
-from tsjax_core.signatures import name_of
 from tsjax_core.training.checkpoints.checkpoint_file import Stored, version_of
 from tsjax_core.training.checkpoints.packing import Layout, Packed, layout_of, pack, unpack
 from tsjax_core.training.fit import Fit
 from tsjax_core.training.progress import EpochResult
+from tsjax_core.training.snapshot import TrainingSnapshot
 
 if TYPE_CHECKING:
     from tsjax_core.training.learner import Learner
@@ -29,31 +28,39 @@ _UNSAVED = "step_losses"
 _SHOWN = 4
 
 
-def state_of(learner: Learner) -> tuple[Packed, dict[str, Any]]:
-    """Return the arrays and the facts from which the fit of `learner` goes on."""
-    fit = learner.fit_in_progress
+def pack_snapshot(
+    snapshot: TrainingSnapshot, training: Mapping[str, Any]
+) -> tuple[Packed, dict[str, Any]]:
+    """Return the arrays and the facts from which the fit of `snapshot` goes on.
+
+    `training` describes the training, see `describe_training`.
+    """
+    fit = snapshot.fit
     assert fit is not None
     facts = {
         "done": fit.done,
         "n_epochs": fit.n_epochs,
         "fit": fit.name,
         "averaged": fit.raw is not None,
-        "steps": learner.steps,
-        "epochs_done": learner.epochs_done,
-        "history": [_told(result) for result in learner.history],
-        "training": training_facts(learner),
+        "steps": snapshot.steps,
+        "epochs_done": snapshot.epochs_done,
+        "history": [_to_json(result) for result in snapshot.history],
+        "training": training,
         "libraries": {name: version_of(name) for name in _LIBRARIES},
     }
-    return pack(_tree(learner, fit.opt_state, fit.raw, fit.rates)), facts
+    return pack(_tree(snapshot.model, fit.opt_state, fit.raw, fit.rates)), facts
 
 
-def check_same_training(stored: Stored, learner: Learner, path: Path) -> Any:
+def check_same_training(
+    stored: Stored, learner: Learner, training: Mapping[str, Any], path: Path
+) -> Any:
     """Return the tree of arrays that `stored` fills; raise CheckpointError if it is another's.
 
-    Warns of other versions of the libraries that compute.
+    `training` describes the training of `learner`. Warns of other versions of the libraries that
+    compute.
     """
     facts = stored.facts
-    here = json.loads(json.dumps(training_facts(learner)))
+    here = json.loads(json.dumps(training))
     differing = [
         f"{name}: {facts['training'].get(name)} there, {value} here"
         for name, value in here.items()
@@ -62,7 +69,7 @@ def check_same_training(stored: Stored, learner: Learner, path: Path) -> Any:
     rates = np.empty(facts["n_epochs"] * learner.pipeline.steps_per_epoch, np.float32)
     opt_state = learner.new_optimizer_state()
     raw = nnx.state(learner.model, nnx.Param) if facts["averaged"] else None
-    tree = _tree(learner, opt_state, raw, rates)
+    tree = _tree(nnx.state(learner.model), opt_state, raw, rates)
     differing += _layout_differences(stored.layout, layout_of(tree))
     if differing:
         more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
@@ -87,16 +94,13 @@ def check_same_training(stored: Stored, learner: Learner, path: Path) -> Any:
     return tree
 
 
-def take_over(stored: Stored, learner: Learner, tree: Any) -> Fit:
-    """Bring `learner` to the moment of `stored`; return the fit to go on with.
+def unpack_snapshot(stored: Stored, tree: Any) -> TrainingSnapshot:
+    """Return the moment of a training that `stored` holds.
 
     `tree` is what `check_same_training` returned.
     """
     facts, arrays = stored.facts, unpack(stored.data, tree)
-    nnx.update(learner.model, arrays["model"])
-    learner.steps, learner.epochs_done = facts["steps"], facts["epochs_done"]
-    learner.history = [_from_told(told) for told in facts["history"]]
-    return Fit(
+    fit = Fit(
         n_epochs=facts["n_epochs"],
         rates=np.asarray(arrays["rates"]),
         done=facts["done"],
@@ -104,40 +108,14 @@ def take_over(stored: Stored, learner: Learner, tree: Any) -> Fit:
         raw=arrays["raw"],
         name=facts["fit"],
     )
+    history = tuple(_from_json(each) for each in facts["history"])
+    return TrainingSnapshot(
+        arrays["model"], facts["steps"], facts["epochs_done"], history, fit, fit
+    )
 
 
-def training_facts(learner: Learner) -> dict[str, Any]:
-    """Return what two trainings that give equal numbers agree in, for a person to compare."""
-    pipeline, signals = learner.pipeline, learner.signals
-    described = {"checksum of the experiment": zlib.crc32(learner.description.encode())}
-    return {
-        "model": repr(learner.spec) if learner.spec else name_of(learner.model),
-        "seed": learner.seed,
-        "loss": dict(learner.loss_weights),
-        "metrics": [name_of(metric) for metric in learner.metrics],
-        "n_skip": learner.n_skip,
-        "signals": {key: list(names) for key, names in signals.names.items()},
-        "statistics of the data": zlib.crc32(
-            b"".join(x.mean.tobytes() + x.std.tobytes() for x in signals.stats.values())
-        ),
-        "windows": len(pipeline.train),
-        "win_sz": pipeline.win_sz,
-        "bs": pipeline.bs,
-        "batches an epoch": pipeline.steps_per_epoch,
-        "order of the windows": learner.first_windows,
-        **learner.ingredients,
-        # A learner that is built in Python, from an experiment or by hand, has no text to compare.
-        **(described if learner.description else {}),
-    }
-
-
-def _tree(learner: Learner, opt_state: Any, raw: Any, rates: Any) -> dict[str, Any]:
-    return {
-        "model": nnx.state(learner.model),
-        "optimizer": opt_state,
-        "raw": raw,
-        "rates": rates,
-    }
+def _tree(model: Any, opt_state: Any, raw: Any, rates: Any) -> dict[str, Any]:
+    return {"model": model, "optimizer": opt_state, "raw": raw, "rates": rates}
 
 
 def _layout_differences(stored: Layout, expected: Layout) -> list[str]:
@@ -150,15 +128,15 @@ def _layout_differences(stored: Layout, expected: Layout) -> list[str]:
     ]
 
 
-def _told(result: EpochResult) -> dict[str, Any]:
+def _to_json(result: EpochResult) -> dict[str, Any]:
     """Return an epoch's result in the types of JSON, which has no NaN."""
     values = {f.name: getattr(result, f.name) for f in fields(result) if f.name != _UNSAVED}
     told: dict[str, Any] = _finite(values)
     return told
 
 
-def _from_told(told: Mapping[str, Any]) -> EpochResult:
-    return EpochResult(**{name: _as_told(value) for name, value in told.items()})
+def _from_json(stored: Mapping[str, Any]) -> EpochResult:
+    return EpochResult(**{name: _restored(value) for name, value in stored.items()})
 
 
 def _finite(value: Any) -> Any:
@@ -167,7 +145,7 @@ def _finite(value: Any) -> Any:
     return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _as_told(value: Any) -> Any:
+def _restored(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _as_told(each) for name, each in value.items()}
+        return {name: _restored(each) for name, each in value.items()}
     return float(value) if isinstance(value, str) else value

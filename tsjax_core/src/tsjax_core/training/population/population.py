@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -65,7 +65,7 @@ class Population:
         """
         value = Monitor(monitor, mode)
         for learner in self.trained:
-            value.check(learner)
+            value.check(learner.metrics, learner.loss_weights)
         number = min(self.kept, key=lambda number: value.cost(self.kept[number]))
         return self.learners[number]
 
@@ -91,8 +91,8 @@ def fit_population(
 
     Each of them ends as its own `fit` would leave it, to rounding, with a history of its own. They
     may differ in seed, learning rate, weights of the loss terms, metrics, and in the seed of their
-    pipelines; loss terms, transform and optimizer are the same objects in all of them. Members are
-    spread over the learners' `devices`. One that diverges leaves the others alone.
+    pipelines; loss terms, transform and optimizer are equal in all of them. Members are spread over
+    the learners' `devices`. One that diverges leaves the others alone.
 
     Args:
         learners: Learners of one model structure, on one data set.
@@ -100,12 +100,46 @@ def fit_population(
         lr: Learning rate of all, or one for each.
         schedule: How the rates change over the fit, as in `Learner.fit`.
         keep: Whether members have the weights of their best epoch in the end, or of the last.
-        show_progress: Tell after each epoch the result of the member that is best in it.
+        show_progress: Print after each epoch the result of the member that is best in it.
 
     Raises:
         ConfigError: The learners are not of one shape, or `lr` has not one rate for each.
         DivergenceError: The last members diverged.
     """
+    together = _begin(learners, n_epochs, lr, schedule, keep)
+    best = (min(results.values(), key=Monitor().cost) for results in together.epochs())
+    for _ in follow(best, n_epochs, together.progress) if show_progress else best:
+        pass
+    return Population(tuple(learners), together.failures, together.kept())
+
+
+def fit_population_iter(
+    learners: Sequence[Learner],
+    n_epochs: int,
+    lr: float | Sequence[float] | None = None,
+    schedule: Schedule | None = None,
+    *,
+    keep: Keep = "best",
+) -> Iterator[Mapping[int, EpochResult]]:
+    """Train as `fit_population`, yielding after each epoch the result of every member by its place.
+
+    A member that diverged is missing from then on. Leave the loop to stop early: members then have
+    the weights that `keep` says.
+
+    Raises:
+        ConfigError: As of `fit_population`.
+        DivergenceError: While the epochs run: the last members diverged.
+    """
+    return _begin(learners, n_epochs, lr, schedule, keep).epochs()
+
+
+def _begin(
+    learners: Sequence[Learner],
+    n_epochs: int,
+    lr: float | Sequence[float] | None,
+    schedule: Schedule | None,
+    keep: Keep,
+) -> FitTogether:
     members = tuple(learners)
     check_keep(keep)
     check_same_shape(members)
@@ -115,11 +149,7 @@ def fit_population(
             "each process a part of the learners, without jax.distributed.",
             key="learners",
         )
-    together = FitTogether(members, n_epochs, _rates(lr, len(members)), schedule, keep)
-    results = together.epochs()
-    for _ in follow(results, n_epochs, together.progress) if show_progress else results:
-        pass
-    return Population(members, together.failures, together.kept())
+    return FitTogether(members, n_epochs, _rates(lr, len(members)), schedule, keep)
 
 
 def _rates(lr: float | Sequence[float] | None, n: int) -> list[float | None]:

@@ -24,7 +24,7 @@ _FACTS: tuple[tuple[str, Callable[[Learner], Any], Callable[[Learner], Any], str
     ),
     (
         "training data",
-        lambda x: id(x.pipeline.train),
+        lambda x: x.pipeline.training_identity,
         lambda x: x.pipeline.train,
         "make the pipeline once; dataclasses.replace(pipeline, seed=1) orders its windows anew",
     ),
@@ -45,19 +45,19 @@ _FACTS: tuple[tuple[str, Callable[[Learner], Any], Callable[[Learner], Any], str
     ),
     (
         "loss",
-        lambda x: [(term.name, id(term.term)) for term in x.engine.terms],
+        lambda x: [(term.name, term.loss.component) for term in x.engine.terms],
         lambda x: ", ".join(term.name for term in x.engine.terms),
-        "make each loss term once and give the same function to all of them; weights may differ",
+        "give equal loss terms to all of them; weights may differ",
     ),
     (
         "optimizer",
-        lambda x: id(x.optimizer.given),
+        lambda x: x.optimizer.given,
         lambda x: _given(x.optimizer.given, "the default"),
         "make the optimizer once and give the same one to all of them",
     ),
     (
         "batch transform",
-        lambda x: id(x.engine.transform.given),
+        lambda x: x.engine.transform.given,
         lambda x: _given(x.engine.transform.given, "none"),
         "make the transform once and give the same one to all of them",
     ),
@@ -68,6 +68,23 @@ _FACTS: tuple[tuple[str, Callable[[Learner], Any], Callable[[Learner], Any], str
         "give all of them the same devices",
     ),
 )
+
+
+def shape_groups(learners: Sequence[Learner]) -> tuple[tuple[int, ...], ...]:
+    """Return the places of learners that one program can train, group by group.
+
+    Learners of a group are of one shape: `fit_population` takes them together. Groups are in the
+    order of their first learner, and every learner is in one of them.
+    """
+    groups: list[list[int]] = []
+    for number, learner in enumerate(learners):
+        for group in groups:
+            if _difference(learner, learners[group[0]]) is None:
+                group.append(number)
+                break
+        else:
+            groups.append([number])
+    return tuple(tuple(group) for group in groups)
 
 
 def check_same_shape(learners: Sequence[Learner]) -> None:
@@ -82,15 +99,27 @@ def check_same_shape(learners: Sequence[Learner]) -> None:
         )
     first = learners[0]
     for number, learner in enumerate(learners[1:], start=1):
-        for what, fact, told, cure in _FACTS:
-            if fact(learner) != fact(first):
-                pair = f"{told(learner)}, and learner 0 {told(first)}"
-                same = " (another one of the same name)" if told(learner) == told(first) else ""
-                raise ConfigError(
-                    f"fit_population trains learners of one shape. The {what} of learner {number} "
-                    f"is {pair}{same}; {cure}.",
-                    key="learners",
-                )
+        difference = _difference(learner, first)
+        if difference is None:
+            continue
+        what, shown, cure = difference
+        pair = f"{shown(learner)}, and learner 0 {shown(first)}"
+        same = " (another one of the same name)" if shown(learner) == shown(first) else ""
+        raise ConfigError(
+            f"fit_population trains learners of one shape. The {what} of learner {number} "
+            f"is {pair}{same}; {cure}.",
+            key="learners",
+        )
+
+
+def _difference(
+    learner: Learner, other: Learner
+) -> tuple[str, Callable[[Learner], Any], str] | None:
+    """Return the first fact in which two learners differ, how to print it, and what to do."""
+    for what, fact, shown, cure in _FACTS:
+        if fact(learner) != fact(other):
+            return what, shown, cure
+    return None
 
 
 def _shapes(model: nnx.Module) -> list[tuple[tuple[int, ...], str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,13 +14,19 @@ from flax import nnx
 
 from tsjax_core.errors import ConfigError, DivergenceError
 from tsjax_core.training.checkpoints.packing import is_key
-from tsjax_core.training.learner import Learner
+from tsjax_core.training.learner import Learner, PendingEpoch
 from tsjax_core.training.monitor import BestWeights, Keep, Monitor
 from tsjax_core.training.progress import EpochResult
 from tsjax_core.training.schedules import Schedule
-from tsjax_core.training.step.engine import Places, StepReport, split_model
-from tsjax_core.training.step.reports import StepRecord, joined
-from tsjax_core.training.step.runs import clock_of_run
+from tsjax_core.training.step.engine import (
+    PerMember,
+    Places,
+    SharedByMembers,
+    StepReport,
+    split_model,
+)
+from tsjax_core.training.step.reports import StepRecord, join_reports
+from tsjax_core.training.step.runs import context_of_run
 
 
 class FitTogether:
@@ -70,12 +76,12 @@ class FitTogether:
         return max(learner.progress for learner in self._learners)
 
     def kept(self) -> dict[int, EpochResult]:
-        """Return what the epoch gave whose weights each member has that goes on."""
+        """Return the epoch whose weights each member has, for the members that did not diverge."""
         best = {number: self._best[number].best for number in self._going() if self._best}
         return {n: best.get(n) or self._learners[n].history[-1] for n in self._going()}
 
-    def epochs(self) -> Iterator[EpochResult]:
-        """Train epoch by epoch, yielding the result of the member that is best in it.
+    def epochs(self) -> Iterator[Mapping[int, EpochResult]]:
+        """Train epoch by epoch, yielding the results of the members that go on, by their place.
 
         Raises DivergenceError where no member is left.
         """
@@ -90,9 +96,9 @@ class FitTogether:
             yield from self._each_epoch(state)
         finally:
             for best, learner in zip(self._best, self._learners, strict=False):
-                best.restore(learner)
+                best.restore(learner.model)
 
-    def _each_epoch(self, state: Any) -> Iterator[EpochResult]:
+    def _each_epoch(self, state: Any) -> Iterator[Mapping[int, EpochResult]]:
         for epoch in range(self._fits[0].n_epochs):
             begin = time.perf_counter()
             with ExitStack() as stack:
@@ -106,7 +112,7 @@ class FitTogether:
             for number, best in enumerate(self._best):
                 if number in results and best.see(results[number]):
                     best.keep(nnx.state(self._learners[number].model))
-            yield min(results.values(), key=Monitor().cost)
+            yield results
 
     def _going(self) -> list[int]:
         return [k for k in range(len(self._learners)) if k not in self.failures]
@@ -115,11 +121,13 @@ class FitTogether:
         first, fit = self._learners[0], self._fits[0]
         reports: list[StepReport] = []
         made = 0
-        for feed, own_feed, clock, count in self._runs(epoch):
+        for feed, own_feed, context, count in self._runs(epoch):
             places = isinstance(feed or own_feed, Places)
             signals = first.signals_on_device if places else None
-            state, report = self._engine.run_members(
-                feed, count, signals, own_feed, clock, state, self._buffers, self._weights
+            state, report = self._engine.make_run_of_members(
+                SharedByMembers(feed, count, signals),
+                PerMember(own_feed, context, self._buffers, self._weights),
+                state,
             )
             if reports:
                 # One run is made while the next is prepared, as when a learner trains alone.
@@ -131,7 +139,7 @@ class FitTogether:
                     epoch + made / fit.steps_per_epoch
                 ) / fit.n_epochs
         fetched: list[StepReport] = jax.device_get(reports)
-        return state, joined(fetched, made, self._engine.term_names)
+        return state, join_reports(fetched, made, self._engine.term_names)
 
     def _end_epoch(
         self, state: Any, record: StepRecord, epoch: int, begin: float
@@ -140,26 +148,26 @@ class FitTogether:
         states = _rows_of(state, len(self._learners))
         steps = self._fits[0].steps_per_epoch
         results: dict[int, EpochResult] = {}
-        begun: list[tuple[int, Callable[[], EpochResult]]] = []
+        begun: list[tuple[int, PendingEpoch]] = []
         for number in self._going():
             learner, fit = self._learners[number], self._fits[number]
             result = record.of_member(number).result(epoch)
             try:
-                validated = learner.end_epoch(fit, states[number], result, begin)
+                pending = learner.end_epoch(fit, states[number], result, begin)
             except DivergenceError as failure:
                 self.failures[number] = failure
                 continue
             learner.steps += steps
-            begun.append((number, validated))
+            begun.append((number, pending))
             # One is simulated while the next takes over its part. More would fill the memory.
             if len(begun) > 1:
-                before, validated = begun.pop(0)
-                results[before] = validated()
-        results.update((number, validated()) for number, validated in begun)
+                before, pending = begun.pop(0)
+                results[before] = pending.result()
+        results.update((number, pending.result()) for number, pending in begun)
         return results
 
     def _runs(self, epoch: int) -> Iterator[tuple[Any, Any, Any, Any]]:
-        """Yield the feed of all members, or that of each, their clocks, and the steps of a run."""
+        """Yield the feed of all members or of each, their contexts, and the steps of a run."""
         each = list(zip(self._learners, self._fits, strict=True))
         first, fit = each[0]
         first.load_signals()
@@ -169,13 +177,13 @@ class FitTogether:
             runs_of_all = [learner.runs_of_epoch(fit, epoch) for learner, fit in each]
             for runs in zip(*runs_of_all, strict=True):
                 feeds = self._stacked([run.feed for run in runs])
-                yield None, feeds, self._stacked([run.clock for run in runs]), runs[0].count
+                yield None, feeds, self._stacked([run.context for run in runs]), runs[0].count
             return
-        clocks = [learner.clock_of(fit, epoch) for learner, fit in each]
+        contexts = [learner.context_of(fit, epoch) for learner, fit in each]
         made = 0
         for run in first.runs_of_epoch(fit, epoch):
-            count, capacity = int(run.count), len(run.clock.step)
-            own = [clock_of_run(clock, made, count, capacity) for clock in clocks]
+            count, capacity = int(run.count), len(run.context.step)
+            own = [context_of_run(context, made, count, capacity) for context in contexts]
             yield self._placement.everywhere(run.feed), None, self._stacked(own), run.count
             made += count
 

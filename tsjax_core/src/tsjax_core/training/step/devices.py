@@ -98,7 +98,7 @@ class Placement:
     ) -> Callable[..., Any]:
         """Return `function` such that each device calls it with its members alone.
 
-        `spread` tells of each argument whether its arrays are (members, ...) and spread; so are
+        `spread` says of each argument whether its arrays are (members, ...) and spread; so are
         all results. Other arguments are everywhere.
         """
         if self._mesh is None:

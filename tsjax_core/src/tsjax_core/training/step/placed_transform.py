@@ -3,39 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from tsjax_core.signatures import TRANSFORM_ARGUMENTS, declared, name_of
+from tsjax_core.signatures import declare, name_of
+from tsjax_core.training.step.context import StepContext
 from tsjax_core.transforms.changes import Transform, changes_shape, check_batch
 from tsjax_core.transforms.compose import ComposedTransform
-from tsjax_core.types import Array, Batch
-
-
-class Clock(NamedTuple):
-    """Where in the fit a step is; data, so that every step runs the same program.
-
-    `step` counts over the life of the learner and with `key` decides the random draws; `epoch` and
-    `progress` (0 to 1) count over one fit. The clock of several steps has (steps,) in `step`,
-    `progress` and `lr`.
-    """
-
-    key: Any
-    step: Any
-    epoch: Any
-    progress: Any
-    lr: Any
-
-    def at(self, number: Any) -> Clock:
-        """Return the clock of one of its steps."""
-        step, progress, lr = (x[number] for x in (self.step, self.progress, self.lr))
-        return self._replace(step=step, progress=progress, lr=lr)
-
-    def key_for(self, use: int) -> Array:
-        """Return the key of this step for one of its uses."""
-        return jax.random.fold_in(jax.random.fold_in(self.key, self.step), use)
+from tsjax_core.types import Array, Batch, Signals
 
 
 class PlacedTransform:
@@ -43,20 +18,22 @@ class PlacedTransform:
 
     Args:
         transform: The transform, or None.
+        signals: What transforms that declare `signals` are given.
 
     Raises SignatureError where it asks for what tsjax does not give.
     """
 
-    def __init__(self, transform: Transform | None) -> None:
+    def __init__(self, transform: Transform | None, signals: Signals) -> None:
         self.given = transform
         self.name = None if transform is None else name_of(transform)
+        self._signals = signals
         self._on_host = self._compiled = self._evaluation = None
         if isinstance(transform, ComposedTransform):
-            self._on_host = _placed(transform.on_host)
-            self._compiled = _placed(transform.compiled)
-            self._evaluation = _placed(transform.in_evaluation)
+            self._on_host = self._place(transform.on_host)
+            self._compiled = self._place(transform.compiled)
+            self._evaluation = self._place(transform.in_evaluation)
         elif transform is not None:
-            placed = _placed(transform)
+            placed = self._place(transform)
             if changes_shape(transform):
                 self._on_host = placed
             else:
@@ -69,34 +46,40 @@ class PlacedTransform:
         """Whether a part has to run before the compiled step."""
         return self._on_host is not None
 
-    def on_host(self, batch: Batch, clock: Clock) -> Batch:
-        """Return `batch` after the part that changes shapes."""
-        return batch if self._on_host is None else self._on_host(batch, clock)
+    @property
+    def acts_in_evaluation(self) -> bool:
+        """Whether a part acts on validation and test batches too."""
+        return self._evaluation is not None
 
-    def compiled(self, batch: Batch, clock: Clock) -> Batch:
+    def on_host(self, batch: Batch, context: StepContext) -> Batch:
+        """Return `batch` after the part that changes shapes."""
+        return batch if self._on_host is None else self._on_host(batch, context)
+
+    def compiled(self, batch: Batch, context: StepContext) -> Batch:
         """Return `batch` after the part that keeps shapes; called while a step is traced."""
-        return batch if self._compiled is None else self._compiled(batch, clock)
+        return batch if self._compiled is None else self._compiled(batch, context)
 
     def in_evaluation(self, batch: Batch, key: Array) -> Batch:
         """Return a batch of a validation or test split after the part that acts there too."""
         if self._evaluation is None:
             return batch
-        end = Clock(key, np.int32(0), np.int32(0), np.float32(1.0), np.float32(0.0))
+        end = StepContext(key, np.int32(0), np.int32(0), np.float32(1.0), np.float32(0.0))
         return self._evaluation(batch, end)
 
+    def _place(self, transform: Transform | None) -> Callable[[Batch, StepContext], Batch] | None:
+        """Return `transform` as a function of batch and context, which checks what it returns."""
+        if transform is None:
+            return None
+        declared = declare("transform", transform).bind(signals=self._signals)
+        wants_key = "key" in declared.wants
 
-def _placed(transform: Transform | None) -> Callable[[Batch, Clock], Batch] | None:
-    """Return `transform` as a function of batch and clock, which checks what it returns."""
-    if transform is None:
-        return None
-    wants = declared(
-        transform, kind="transform", offered=TRANSFORM_ARGUMENTS, positional=("batch",)
-    )
+        def apply(batch: Batch, context: StepContext) -> Batch:
+            given = {"progress": context.progress, "epoch": context.epoch}
+            if wants_key:
+                given["key"] = context.key_for(0)
+            changed = declared(batch, given=given)
+            check_batch(changed, batch, declared.name)
+            result: Batch = changed
+            return result
 
-    def apply(batch: Batch, clock: Clock) -> Batch:
-        given = {"key": clock.key_for(0), "progress": clock.progress, "epoch": clock.epoch}
-        changed = transform(batch, **{name: given[name] for name in wants})
-        check_batch(changed, batch, name_of(transform))
-        return changed
-
-    return apply
+        return apply

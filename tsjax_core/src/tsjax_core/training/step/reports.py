@@ -1,4 +1,4 @@
-"""What the steps of an epoch told, as the result of the epoch."""
+"""What the steps of an epoch reported, as the result of the epoch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class StepRecord:
         )
 
 
-def joined(fetched: Sequence[StepReport], steps: int, names: Sequence[str]) -> StepRecord:
+def join_reports(fetched: Sequence[StepReport], steps: int, names: Sequence[str]) -> StepRecord:
     """Return the record of the first `steps` steps of consecutive runs, each (..., capacity).
 
     `names` are the terms in their order, which a device does not keep. Runs that are not full end

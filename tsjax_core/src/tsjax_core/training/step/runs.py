@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from tsjax_core.protocols import ResidentSource
+from tsjax_core.training.step.context import StepContext
 from tsjax_core.training.step.engine import Engine, Places, Run
-from tsjax_core.training.step.placed_transform import Clock
 from tsjax_core.types import AnyArray, Batch, HostArray
 
 if TYPE_CHECKING:
@@ -26,44 +26,44 @@ _BYTES: Final = 1 << 26
 
 
 def runs_of_places(
-    pipeline: GrainPipeline, engine: Engine, epoch: int, clock: Clock
+    pipeline: GrainPipeline, engine: Engine, epoch: int, context: StepContext
 ) -> Iterator[Run]:
     """Yield the runs of an epoch whose windows are cut on the device.
 
-    Of `clock`, step, progress and lr are (steps in the epoch,).
+    Of `context`, step, progress and lr are (steps in the epoch,).
     """
     source = pipeline.train
     assert isinstance(source, ResidentSource)
     capacity = min(CAPACITY, pipeline.steps_per_epoch) if engine.steps_in_loops else 1
     first = 0
     for block in pipeline.index_blocks(epoch, capacity):
-        yield _run(Places(*source.locate(block)), clock, first, len(block), capacity)
+        yield _make_run(Places(*source.locate(block)), context, first, len(block), capacity)
         first += len(block)
 
 
 def runs_of_batches(
-    pipeline: GrainPipeline, engine: Engine, signals: Batch | None, epoch: int, clock: Clock
+    pipeline: GrainPipeline, engine: Engine, signals: Batch | None, epoch: int, context: StepContext
 ) -> Iterator[Run]:
     """Yield the runs of an epoch of batches that are read, or that the host has to change.
 
     `signals` on the device serve to cut the windows where they are given.
     """
-    batches = _batches(pipeline, engine, signals, epoch)
+    batches = _read_batches(pipeline, engine, signals, epoch)
     if engine.transform.runs_on_host or not engine.steps_in_loops:
         # Transforms that change shapes give each step its own.
         for number, batch in enumerate(batches):
-            at = clock.at(number)
-            yield _run(_stacked([engine.transform.on_host(batch, at)]), clock, number, 1, 1)
+            at = context.at(number)
+            yield _make_run(_stack([engine.transform.on_host(batch, at)]), context, number, 1, 1)
         return
     first, capacity = 0, min(CAPACITY, pipeline.steps_per_epoch)
     size = sum(np.asarray(x).nbytes for x in pipeline.train.read_batch(np.zeros(1, int)).values())
     capacity = max(1, min(capacity, _BYTES // max(1, size * pipeline.windows_per_batch)))
-    for group in _grouped(batches, capacity):
-        yield _run(_stacked(group), clock, first, len(group), capacity)
+    for group in _group(batches, capacity):
+        yield _make_run(_stack(group), context, first, len(group), capacity)
         first += len(group)
 
 
-def _batches(
+def _read_batches(
     pipeline: GrainPipeline, engine: Engine, signals: Batch | None, epoch: int
 ) -> Iterator[Batch]:
     source = pipeline.train
@@ -75,33 +75,33 @@ def _batches(
         yield engine.gather(signals, Places(*source.locate(indices)))
 
 
-def _grouped(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def _group(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     items = iter(items)
     while group := list(islice(items, size)):
         yield group
 
 
-def _stacked(batches: list[Batch]) -> dict[str, HostArray]:
+def _stack(batches: list[Batch]) -> dict[str, HostArray]:
     return {name: np.stack([np.asarray(batch[name]) for batch in batches]) for name in batches[0]}
 
 
-def _run(feed: Any, clock: Clock, first: int, count: int, capacity: int) -> Run:
+def _make_run(feed: Any, context: StepContext, first: int, count: int, capacity: int) -> Run:
     return Run(
-        jax.tree.map(lambda x: _filled(x, capacity), feed),
-        clock_of_run(clock, first, count, capacity),
+        jax.tree.map(lambda x: _fill(x, capacity), feed),
+        context_of_run(context, first, count, capacity),
         np.int32(count),
     )
 
 
-def clock_of_run(clock: Clock, first: int, count: int, capacity: int) -> Clock:
-    """Return the clock of a run of `count` steps from `first` on, of the clock of an epoch."""
+def context_of_run(context: StepContext, first: int, count: int, capacity: int) -> StepContext:
+    """Return the context of a run of `count` steps from `first` on, of the context of an epoch."""
     part = slice(first, first + count)
     step, progress, lr = (
-        _filled(x[part], capacity) for x in (clock.step, clock.progress, clock.lr)
+        _fill(x[part], capacity) for x in (context.step, context.progress, context.lr)
     )
-    return Clock(clock.key, step, clock.epoch, progress, lr)
+    return StepContext(context.key, step, context.epoch, progress, lr)
 
 
-def _filled(x: AnyArray, capacity: int) -> HostArray:
+def _fill(x: AnyArray, capacity: int) -> HostArray:
     more = capacity - len(x)
     return np.pad(x, ((0, more), *((0, 0),) * (np.ndim(x) - 1))) if more else np.asarray(x)

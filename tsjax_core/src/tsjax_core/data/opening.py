@@ -1,0 +1,147 @@
+"""From the arguments of a data set to the stores that read its splits."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from tsjax_core.data.arrays import ArrayStore
+from tsjax_core.data.resample import ResampledStore
+from tsjax_core.data.store import (
+    SPLITS,
+    Split,
+    check_split_files,
+    check_splits,
+    find_split_files,
+    open_store,
+)
+from tsjax_core.errors import ConfigError
+from tsjax_core.experiments.components import find_component, make_component
+from tsjax_core.protocols import BatchedSource, SignalStore, Source
+from tsjax_core.registry.hookspecs import Kind
+from tsjax_core.signatures import name_of
+
+Named: TypeAlias = str | Mapping[str, Any]
+"""A component by its name, or by a table of its name and options."""
+
+
+def open_splits(
+    dataset: Any, *, store: Named | Callable[..., SignalStore] | None, **options: Any
+) -> dict[Split, SignalStore]:
+    """Return the store of each split of `dataset`: a directory, or files or records by split.
+
+    `options` are those of `open_signals`.
+    """
+    if isinstance(dataset, Mapping) and _has_records(dataset):
+        records = check_splits(dataset, of="records")
+        return {split: _resample(ArrayStore(records[split], split), options) for split in SPLITS}
+    endings = getattr(_factory_of("store", store)[0], "endings", None)
+    files = (
+        check_split_files(dataset, endings)
+        if isinstance(dataset, Mapping)
+        else find_split_files(dataset, endings)
+    )
+    return {split: open_signals(files[split], store=store, **options) for split in SPLITS}
+
+
+def open_signals(
+    paths: Sequence[str | Path],
+    *,
+    store: Named | Callable[..., SignalStore] | None = None,
+    preload: bool = False,
+    delimiter: str = ",",
+    time: str | None = None,
+    target_fs: float | None = None,
+    resample: Literal["antialias", "linear"] = "antialias",
+    dt: float | None = None,
+) -> SignalStore:
+    """Return the store that reads `paths`, at the rate `target_fs` where that is given.
+
+    `store` names another store than that of the files' format, with its options. It is given those
+    of `paths`, `store` (that of the format), `preload`, `delimiter`, `time`, `target_fs` and `dt`
+    that it declares; one that declares `target_fs` resamples by itself.
+    """
+    options = {"target_fs": target_fs, "resample": resample, "dt": dt}
+    if store is None:
+        return _resample(
+            open_store(paths, preload=preload, delimiter=delimiter, time=time), options
+        )
+    facts: dict[str, Any] = {
+        "paths": tuple(Path(path) for path in paths),
+        "preload": preload,
+        "delimiter": delimiter,
+        "time": time,
+        "target_fs": target_fs,
+        "dt": dt,
+    }
+    declared = inspect.signature(_factory_of("store", store)[0]).parameters
+    if "store" in declared:
+        facts["store"] = open_store(paths, preload=preload, delimiter=delimiter, time=time)
+    made: SignalStore = make_named("store", store, facts)
+    return made if "target_fs" in declared else _resample(made, options)
+
+
+def make_source(
+    source: Named | Callable[..., Source], facts: Mapping[str, Any]
+) -> BatchedSource | Source:
+    """Return the training source that `source` names, with those of `facts` that it declares.
+
+    Raises ConfigError with the key `source` for what is no source.
+    """
+    made = make_named("source", source, facts)
+    if not isinstance(made, Source):
+        raise ConfigError(
+            f"source: {name_of(source)} made a {type(made).__name__}, which is no source: it has "
+            "no length or no samples by index.",
+            key="source",
+        )
+    return made
+
+
+def make_named(kind: Kind, named: Named | Callable[..., Any], facts: Mapping[str, Any]) -> Any:
+    """Return what `named` makes of its options and of those of `facts` that it declares.
+
+    Raises ConfigError for an option that is unknown, missing, of a wrong type, or one of the facts.
+    """
+    factory, options = _factory_of(kind, named)
+    declared = inspect.signature(factory).parameters
+    given = {name: value for name, value in facts.items() if name in declared}
+    if taken := sorted(given.keys() & options.keys()):
+        raise ConfigError(
+            f"[data.{kind}] {taken[0]}: it is given to the {kind} by [data]; leave it out here.",
+            key=f"{kind}.{taken[0]}",
+        )
+    return make_component(factory, options, where=f"data.{kind}", file=None, facts=given)
+
+
+def _factory_of(kind: Kind, named: Any) -> tuple[Any, dict[str, Any]]:
+    if named is None or (callable(named) and not isinstance(named, str)):
+        return named, {}
+    table = {"name": named} if isinstance(named, str) else named
+    return find_component(kind, table, where=f"data.{kind}", file=None)
+
+
+def _resample(store: SignalStore, options: Mapping[str, Any]) -> SignalStore:
+    if options.get("target_fs") is None:
+        return store
+    return ResampledStore(
+        store,
+        target_fs=options["target_fs"],
+        method=options.get("resample", "antialias"),
+        dt=options.get("dt"),
+    )
+
+
+def _has_records(dataset: Mapping[str, Any]) -> bool:
+    """Return whether the splits hold records in memory and not the paths of files."""
+
+    def is_record(value: Any) -> bool:
+        return isinstance(value, Mapping) or hasattr(value, "columns")
+
+    return any(
+        is_record(value)
+        or (isinstance(value, list | tuple) and any(is_record(each) for each in value))
+        for value in dataset.values()
+    )

@@ -1,0 +1,48 @@
+"""The state of a stateful model as one array, for losses and solvers that treat it as numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tsjax_core.errors import ModelError
+from tsjax_core.types import Array
+
+
+def flatten_state(state: Any) -> Array:
+    """Return a state, a pytree of arrays (batch, ...), as one array (batch, S).
+
+    Raises:
+        ModelError: A part of the state is no array of floating-point numbers.
+    """
+    leaves = jax.tree.leaves(state)
+    for leaf in leaves:
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise ModelError(
+                f"a part of the state has the type {jnp.result_type(leaf)}; only states of "
+                "floating-point numbers can be one array."
+            )
+    return jnp.concatenate([jnp.reshape(leaf, (len(leaf), -1)) for leaf in leaves], axis=-1)
+
+
+def unflatten_state(flat: Array, like: Any) -> Any:
+    """Return the state that `flatten_state` made `flat` (batch, S) of, in the form of `like`.
+
+    `like` is a state of any number of sequences, such as `model.initial_state(1)`.
+    """
+    leaves, structure = jax.tree.flatten(like)
+    parts, start = [], 0
+    for leaf in leaves:
+        size = math.prod(jnp.shape(leaf)[1:])
+        part = flat[:, start : start + size]
+        parts.append(part.reshape(len(flat), *jnp.shape(leaf)[1:]).astype(jnp.result_type(leaf)))
+        start += size
+    if start != flat.shape[-1]:
+        raise ModelError(
+            f"a flat state has {flat.shape[-1]} numbers for each sequence, and the state that it "
+            f"is to become has {start}."
+        )
+    return jax.tree.unflatten(structure, parts)

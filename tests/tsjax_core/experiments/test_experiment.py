@@ -46,14 +46,14 @@ def test_an_experiment_builds_its_learner(folder):
     assert learner.pipeline.seed == learner.seed == 3
     assert learner.n_skip == 5
     assert [metric.__name__ for metric in learner.metrics] == ["vaf"]
-    assert [term.term for term in learner._terms] == [normalized_mae]
+    assert [term.loss.component for term in learner.terms] == [normalized_mae]
 
 
 def test_losses_are_composed_with_their_weights_and_names(folder):
     """Each [[loss]] is a named term of the history."""
     tables = {**TABLES, "loss": [{"name": "core/mse", "weight": 2}, {"name": "core/mae"}]}
     learner = load_experiment(write(folder, tables)).build()
-    assert [(t.name, t.weight) for t in learner._terms] == [("mse", 2.0), ("mae", 1.0)]
+    assert [(t.name, t.weight) for t in learner.terms] == [("mse", 2.0), ("mae", 1.0)]
 
 
 def test_overrides_change_single_values(folder):
@@ -111,13 +111,17 @@ def test_tables_say_the_experiment_again(folder):
         (changed("train", metrics=["core/rmsee"]), "train.metrics", ["Did you mean 'core/rmse'?"]),
         (changed("train", lr=1e39), "train.lr", ["lr = 1e+39", "32 bits"]),
         (changed("train", seed=1 << 63), "train.seed", ["0 to below 2^63"]),
-        (changed("train", n_skip=-1), "train.n_skip", ["n_skip = -1; give 0 or more"]),
+        (
+            changed("train", n_skip=-1),
+            "train.n_skip",
+            ["n_skip = -1; give a whole number of samples"],
+        ),
         (changed("train", clip_norm=-1.0), "train.clip_norm", ["[train] clip_norm = -1.0"]),
         (changed("train", skip_norm=0.0), "train.skip_norm", ["[train] skip_norm = 0.0"]),
         (changed("train", average=2.0), "train.average", ["[train] average = 2.0", "0.999"]),
         (changed("train", patience=0), "train.patience", ["patience = 0", "at least 1"]),
         (changed("train", checkpoints=0), "train.checkpoints", ["checkpoints = 0", "at least 1"]),
-        (changed("train", min_delta=-1.0), "train.min_delta", ["min_delta = -1.0", "0 or more"]),
+        (changed("train", min_delta=-1.0), "train.min_delta", ["min_delta = -1.0", "at least 0"]),
         (changed("train", monitor="fit"), "train.monitor", ["an epoch has fit_percent, norm"]),
         (changed("train", monitor="fit_percent"), "train.mode", ["give mode = 'max'"]),
         (changed("train", n_skip=40), "train.n_skip", ["[train] n_skip = 40", "win_sz = 40"]),
@@ -181,7 +185,7 @@ def test_a_file_that_is_no_experiment_is_told(tmp_path):
     [
         ("lr=3", ["SECTION.KEY=VALUE"]),
         ("train.lr", ["SECTION.KEY=VALUE"]),
-        ("loss.name=x", ["[[loss]]"]),
+        ("loss.name=x", ["loss is a list of tables", "loss.0.weight=2"]),
     ],
 )
 def test_overrides_that_do_not_fit_are_told(folder, override, parts):

@@ -263,7 +263,7 @@ def test_a_resumed_run_that_is_killed_before_it_saves_is_not_finished(
 
 def test_ctrl_c_between_two_epochs_saves_the_best_model(folder, tsjax, tmp_path, monkeypatch):
     """While the history is written, outside of all generators of the training."""
-    from tsjax_core import run as runs
+    from tsjax_core.experiments import run as runs
 
     file = experiment(folder, "between", epochs=5, monitor="train_loss", mode="max", average=None)
     row = runs._row

@@ -10,8 +10,8 @@ from flax import nnx
 from jax import lax
 
 from tsjax_core import GRU, LSTM, RNN, NormStats, Signals, predict, predict_stateful
-from tsjax_core.inference import chunks
 from tsjax_core.errors import ConfigError, ModelError
+from tsjax_core.inference import chunks
 
 
 def signals(n_u: int, n_y: int) -> Signals:

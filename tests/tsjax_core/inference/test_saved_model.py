@@ -18,11 +18,11 @@ from tsjax_core import (
     load_model,
     make_learner,
     predict,
-    registry,
 )
 from tsjax_core.errors import SavedModelError, UnknownNamespaceError
 from tsjax_core.inference import saved_model as saved
 from tsjax_core.models.recurrent import GRU
+from tsjax_core.registry import registry
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_the_description_is_readable(stored):
 def test_saving_again_replaces_the_model_as_a_whole(learner, stored):
     """The second save leaves one model, and no other file beside it."""
     learner.fit(1, lr=0.05, show_progress=False)
-    assert learner.save(stored) == stored
+    assert learner.save(stored, overwrite=True) == stored
     u = np.ones((20, 2))
     np.testing.assert_array_equal(predict(load_model(stored), u), learner.predict(u))
     assert [path.name for path in stored.parent.iterdir()] == ["model"]
@@ -78,7 +78,7 @@ def test_a_failed_save_leaves_the_earlier_model(learner, stored, monkeypatch):
     before = learner.predict(np.ones((9, 2)))
     monkeypatch.setattr(saved, "_write_arrays", fail)
     with pytest.raises(OSError, match="no space left"):
-        learner.save(stored)
+        learner.save(stored, overwrite=True)
     np.testing.assert_array_equal(predict(load_model(stored), np.ones((9, 2))), before)
     assert [path.name for path in stored.parent.iterdir()] == ["model"]
 
@@ -119,7 +119,7 @@ def test_a_failed_rename_puts_the_earlier_model_back(learner, stored, monkeypatc
 
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(OSError, match="device gone"):
-        learner.save(stored)
+        learner.save(stored, overwrite=True)
     monkeypatch.undo()
     assert load_model(stored)(np.zeros((1, 4, 2), np.float32)).shape == (1, 4, 3)
     assert [path.name for path in stored.parent.iterdir()] == ["model"]
@@ -191,7 +191,7 @@ def test_a_missing_plugin_is_told_with_what_to_install(stored):
 def test_a_specification_that_builds_no_module_is_told(stored, monkeypatch):
     """The loader needs a flax.nnx.Module to put the parameters into."""
     monkeypatch.setattr(GRU, "build", lambda self, signals, *, rngs: len)
-    refused(lambda: load_model(stored), "core/gru builds builtin_function_or_method", "nnx.Module")
+    refused(lambda: load_model(stored), "returned builtin_function_or_method", "nnx.Module")
 
 
 MIXER = """

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tomli_w
 
-from tsjax_core import cli, registry
+from tsjax_core import cli
 from tsjax_core.errors import ConfigError
 from tsjax_core.experiments.experiment import load_experiment, parse_experiment
+from tsjax_core.registry import registry
 
 ACME = """
 from collections.abc import Callable

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from tsjax_core import hookimpl
+from tsjax_core import Carry, hookimpl
 from tsjax_core.models.scaling import Standardize
 
 
@@ -413,3 +413,104 @@ class ForgetsItsStateBeforeALongChunk(SoundModel):
 @hookimpl
 def tsjax_models():
     return {"sound": Sound} | {f"broken_{i}": spec for i, (_, spec, _) in enumerate(BROKEN)}
+
+
+@breaks("test_initial_window_is_as_declared")
+@dataclass(frozen=True)
+class StatesAWindow(Sound):
+    init_window = 3
+
+
+@breaks("test_quantities_are_numbers_with_units")
+class QuantityThatIsNoNumber(SoundModel):
+    def quantities(self):
+        return {"mass": (self.decay[...], "kg")}
+
+
+@breaks("test_quantities_are_numbers_with_units")
+class QuantityWithoutUnit(SoundModel):
+    def quantities(self):
+        return {"mass": (jnp.float32(1.0), None)}
+
+
+@breaks("test_state_can_be_one_array", stateful=True)
+class CountsInTheState(SoundModel):
+    def initial_state(self, batch_size):
+        return super().initial_state(batch_size) | {"n": jnp.zeros((batch_size, 1), int)}
+
+    def advance(self, u, state):
+        y, after = super().advance(u, state)
+        return y, after | {"n": state["n"] + u.shape[1]}
+
+
+@breaks("test_intermediate_values_come_with_every_chunk", stateful=True)
+class OtherOutputsOfAChunk(SoundModel):
+    def advance_with_aux(self, u, state):
+        y, after = self.advance(u, state)
+        return 2.0 * y, after, {"u": u}
+
+
+@breaks("test_intermediate_values_come_with_every_chunk", stateful=True)
+class OtherValuesOfAChunk(SoundModel):
+    def advance_with_aux(self, u, state):
+        return *self.advance(u, state), {"u": u[:, ::-1]}
+
+
+@breaks("test_estimated_state_has_the_form_of_the_state", stateful=True)
+class EstimatesAnotherState(SoundModel):
+    def estimate_state(self, u, y):
+        return {"x": u[:, -1]}
+
+
+class SoundCarrier(SoundModel):
+    """Rows that go on from batch to batch: keeps every clause."""
+
+    def __init__(self, spec, signals, *, rngs):
+        super().__init__(spec, signals, rngs=rngs)
+        self.carry = None
+
+    def begin_training(self, batch_size):
+        self.carry = nnx.data(Carry(self.initial_state(batch_size)["x"]))
+
+    def begins(self, batch):
+        return batch["position"][:, :1] <= 0
+
+    def __call__(self, u, *, batch=None):
+        if batch is None:
+            return super().__call__(u)
+        before = jnp.where(self.begins(batch), 0.0, self.carry[...])
+        y, after = self.advance(u, {"x": before})
+        self.carry.set_value(after["x"])
+        return y
+
+
+@dataclass(frozen=True)
+class SoundCarrying(Sound):
+    model = SoundCarrier
+
+
+@breaks("test_rows_go_on_from_batch_to_batch", carrying=True)
+class AlwaysBegins(SoundCarrier):
+    def begins(self, batch):
+        return jnp.full((len(batch["u"]), 1), fill_value=True)
+
+
+@breaks("test_a_row_at_position_zero_begins_anew", carrying=True)
+class NeverBegins(SoundCarrier):
+    def begins(self, batch):
+        return jnp.full((len(batch["u"]), 1), fill_value=False)
+
+
+@breaks("test_evaluation_does_not_see_the_carry", carrying=True)
+class EvaluatesFromTheCarry(SoundCarrier):
+    def __call__(self, u, *, batch=None):
+        if batch is None and self.carry is not None and len(u) == len(self.carry[...]):
+            return self.advance(u, {"x": self.carry[...]})[0]
+        return super().__call__(u, batch=batch)
+
+
+@breaks("test_a_saved_model_has_no_carry", carrying=True)
+class CarriesInAVariableOfItsOwn(SoundCarrier):
+    def begin_training(self, batch_size):
+        super().begin_training(batch_size)
+        self.also = nnx.data(nnx.Variable(jnp.zeros((batch_size, 1))))

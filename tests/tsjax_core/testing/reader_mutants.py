@@ -56,6 +56,66 @@ class Plain:
         return self.inner[index]
 
 
+class Ordered(Plain):
+    """Positions, an order of its own, and weights: keeps every clause."""
+
+    weights = None
+
+    def __getitem__(self, index):
+        position = np.arange(8, dtype=np.int32) + 8 * np.int32(index)
+        return {**self.inner[index], "position": position}
+
+    def read_batch(self, indices):
+        samples = [self[int(index)] for index in indices]
+        return {key: np.stack([s[key] for s in samples]) for key in samples[0]}
+
+    def draw(self, n, *, seed, epoch):
+        usable = np.arange(5) if self.weights is None else np.flatnonzero(self.weights)
+        rng = np.random.default_rng((seed, epoch))
+        rounds = [rng.permutation(usable) for _ in range(-(-n // len(usable)) or 1)]
+        return np.concatenate(rounds)[:n].astype(np.int64)
+
+    def count_batches(self, bs):
+        return -(-5 // bs)
+
+    def with_weights(self, weights):
+        other = type(self)()
+        other.weights = weights
+        return other
+
+
+class PositionsInPairs(Ordered):
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        return {**sample, "position": sample["position"] // 2}
+
+
+class PositionsAsNumbers(Ordered):
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        return {**sample, "position": sample["position"].astype(np.float32)}
+
+
+class FewerAreOthers(Ordered):
+    def draw(self, n, *, seed, epoch):
+        return super().draw(n, seed=seed + n, epoch=epoch)
+
+
+class OneOrderForAll(Ordered):
+    def draw(self, n, *, seed, epoch):
+        return super().draw(n, seed=0, epoch=0)
+
+
+class OneBatchTooFew(Ordered):
+    def count_batches(self, bs):
+        return max(1, 5 // bs - (bs == 1))
+
+
+class ForgetsItsWeights(Ordered):
+    def with_weights(self, weights):
+        return self
+
+
 class OneMoreThanDeclared(Plain):
     def __len__(self):
         return 6

@@ -10,6 +10,7 @@ import pytest
 
 from tsjax_core.registry import registry
 from tsjax_core.testing import (
+    CarryingModelConformance,
     ModelConformance,
     StatefulModelConformance,
     clauses_of,
@@ -38,6 +39,7 @@ def mutants(site):
 
 def conformance(spec, **facts) -> type[ModelConformance]:
     base = StatefulModelConformance if facts.pop("stateful", False) else ModelConformance
+    base = CarryingModelConformance if facts.pop("carrying", False) else base
     options = {name: facts.pop(name) for name in ("size",) if name in facts}
     return type("Conformance", (base,), {"spec": spec(**options), **DECLARED, **facts})
 
@@ -45,6 +47,7 @@ def conformance(spec, **facts) -> type[ModelConformance]:
 def test_sound_model_keeps_every_clause(mutants):
     """The model that all mutants are made from passes."""
     assert failures(conformance(mutants.Sound, stateful=True)) == {}
+    assert failures(conformance(mutants.SoundCarrying, carrying=True)) == {}
 
 
 @pytest.mark.slow
@@ -60,5 +63,5 @@ def test_exactly_one_clause_finds_the_mutant(mutants, number):
 def test_every_clause_has_a_mutant(mutants):
     """No clause stands that nothing has been seen to break."""
     broken = {clause for clause, _, _ in mutants.BROKEN}
-    assert broken == set(clauses_of(StatefulModelConformance))
+    assert broken == set(clauses_of(CarryingModelConformance))
     assert len(mutants.BROKEN) == NUMBER

@@ -26,6 +26,12 @@ SOURCES = {
     "DependsOnTheProcess": "test_other_processes_read_the_same",
     "SortsItsBatch": "test_batches_are_stacked_samples",
     "LocatesOneTooFar": "test_windows_are_parts_of_the_resident_signals",
+    "PositionsInPairs": "test_positions_number_the_samples_of_a_sequence",
+    "PositionsAsNumbers": "test_samples_are_float32_arrays",
+    "FewerAreOthers": "test_epochs_are_drawn_alike",
+    "OneOrderForAll": "test_epochs_are_drawn_alike",
+    "OneBatchTooFew": "test_planned_batches_show_every_sample",
+    "ForgetsItsWeights": "test_samples_of_weight_zero_are_not_drawn",
 }
 
 STORES = {
@@ -81,6 +87,7 @@ def test_exactly_one_clause_finds_the_store(mutants, name, clause):
 def test_sound_readers_keep_every_clause(mutants):
     """The source and the store that all mutants are made from pass."""
     assert failed(SourceConformance, source=mutants.SoundSource(), length=5) == set()
+    assert failed(SourceConformance, source=mutants.Ordered(), length=5) == set()
     assert failed(StoreConformance, store=mutants.SoundStore(), signals=("a", "b")) == set()
 
 

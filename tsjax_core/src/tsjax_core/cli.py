@@ -282,6 +282,7 @@ def _print_result(result: RunResult, experiment: Experiment, console: Console) -
     why = f"best {options.monitor}" if options.keep == "best" else "last"
     console.print(f"kept the model of epoch {result.kept.epoch + 1} ({why})")
     console.print(score_table(result.evaluation))
+    console.print(f"initial state: {result.evaluation.initial_state}")
     if sentence := early_errors(result.evaluation):
         console.print(f"note: {sentence}")
     console.print(f"run: {result.path}")
@@ -305,6 +306,7 @@ def evaluate(
 
     evaluation, console = load_learner(run).evaluate(split), _console()
     console.print(score_table(evaluation))
+    console.print(f"initial state: {evaluation.initial_state}")
     if sentence := early_errors(evaluation):
         console.print(f"note: {sentence}")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import sys
 import types
 import typing
@@ -36,6 +37,8 @@ _COMPONENTS: Mapping[Any, Kind] = {
     ModelSpec: "model",
 }
 _KIND = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+# A key in the paths of cattrs.
+_KEY = re.compile(r"\['([^']*)'\]")
 _NOT_IN_FILES = "which cannot be given in a file"
 
 
@@ -125,8 +128,9 @@ def decode(
             values[key] = _CONVERTER.structure(value, hint)
         except Exception as error:
             texts = cattrs.transform_error(error, path=key, format_exception=_format)
-            placed = (text.rpartition(" @ ") for text in texts)
-            told = "; ".join(f"{path}: {message}" for message, _, path in placed)
+            parts = [text.rpartition(" @ ") for text in texts]
+            places = [_KEY.sub(r".\1", path) for _, _, path in parts]
+            told = "; ".join(f"{p}: {part[0]}" for p, part in zip(places, parts, strict=True))
             raise _error(told, where, key, file) from error
     return values
 
@@ -296,7 +300,8 @@ def _frozen_mapping(value: Any, hint: Any) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError(f"expected a table, got {value!r}")
     (each,) = typing.get_args(hint)
-    return FrozenMapping({str(k): _CONVERTER.structure(v, each) for k, v in value.items()})
+    table: Any = dict[str, each]  # type: ignore[valid-type]
+    return FrozenMapping(_CONVERTER.structure(value, table))
 
 
 def _make_converter() -> cattrs.Converter:

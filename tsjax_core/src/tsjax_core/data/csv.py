@@ -31,13 +31,19 @@ class CSVStore:
         delimiter: The character between two cells.
         time: The column of time in seconds that gives the sampling time. Every time in it lies
             within a tenth of a sampling time of an even grid, so no sample is missing.
+        allow_empty: Take an empty cell as a missing sample, NaN, instead of refusing it.
 
     Raises UnreadableFileError, MissingSignalError, UnsupportedDatasetError, WindowError and, for
     uneven times, DataError; each names the file, and line and column where there is one.
     """
 
     def __init__(
-        self, paths: Sequence[str | Path], *, delimiter: str = ",", time: str | None = None
+        self,
+        paths: Sequence[str | Path],
+        *,
+        delimiter: str = ",",
+        time: str | None = None,
+        allow_empty: bool = False,
     ) -> None:
         if not isinstance(delimiter, str) or len(delimiter) != 1:
             raise ConfigError(
@@ -47,6 +53,7 @@ class CSVStore:
         self._paths = tuple(Path(path) for path in paths)
         self._delimiter = delimiter
         self._time = time
+        self._allow_empty = allow_empty
         self._lengths: dict[Path, int] = {}
         self._dts: dict[Path, float | None] = {}
         self._start_empty()
@@ -126,7 +133,7 @@ class CSVStore:
         with self._lock:
             table = self._tables.pop(path, None)
             if table is None:
-                table = read_table(path, self._delimiter, self._time)
+                table = read_table(path, self._delimiter, self._time, allow_empty=self._allow_empty)
                 self._lengths[path] = table.length
             self._tables[path] = table
             held = sum(each.nbytes for each in self._tables.values())

@@ -49,8 +49,10 @@ class Table:
         return column
 
 
-def read_table(path: Path, delimiter: str, time: str | None) -> Table:
+def read_table(path: Path, delimiter: str, time: str | None, *, allow_empty: bool = False) -> Table:
     """Parse `path`, with `time` as the column that gives the sampling time.
+
+    With `allow_empty`, an empty cell is a missing sample, NaN.
 
     Raises UnreadableFileError, and MissingSignalError or DataError for the column of time.
     """
@@ -63,7 +65,7 @@ def read_table(path: Path, delimiter: str, time: str | None) -> Table:
         except UnicodeDecodeError:
             raise
         except ValueError:
-            values, bad = _parse_slowly(path, delimiter, names)
+            values, bad = _parse_slowly(path, delimiter, names, allow_empty=allow_empty)
     except FileNotFoundError as error:
         raise UnreadableFileError(f"{path}: there is no such file.", path=path) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -124,7 +126,7 @@ def _parse_fast(path: Path, delimiter: str) -> HostArray:
 
 
 def _parse_slowly(
-    path: Path, delimiter: str, names: tuple[str, ...]
+    path: Path, delimiter: str, names: tuple[str, ...], *, allow_empty: bool
 ) -> tuple[HostArray, dict[str, tuple[int, str]]]:
     rows: list[list[float]] = []
     bad: dict[str, tuple[int, str]] = {}
@@ -147,6 +149,8 @@ def _parse_slowly(
                     row.append(float(cell))
                 except ValueError:
                     row.append(np.nan)
+                    if allow_empty and not cell.strip():
+                        continue
                     bad.setdefault(name, (reader.line_num, cell))
             rows.append(row)
     return np.array(rows, np.float64), bad

@@ -56,29 +56,32 @@ def open_signals(
     target_fs: float | None = None,
     resample: Literal["antialias", "linear"] = "antialias",
     dt: float | None = None,
+    allow_empty: bool = False,
 ) -> SignalStore:
     """Return the store that reads `paths`, at the rate `target_fs` where that is given.
 
     `store` names another store than that of the files' format, with its options. It is given those
-    of `paths`, `store` (that of the format), `preload`, `delimiter`, `time`, `target_fs` and `dt`
-    that it declares; one that declares `target_fs` resamples by itself.
+    of `paths`, `store` (that of the format), `preload`, `delimiter`, `time`, `allow_empty`,
+    `target_fs` and `dt` that it declares; one that declares `target_fs` resamples by itself.
     """
     options = {"target_fs": target_fs, "resample": resample, "dt": dt}
-    if store is None:
-        return _resample(
-            open_store(paths, preload=preload, delimiter=delimiter, time=time), options
-        )
-    facts: dict[str, Any] = {
-        "paths": tuple(Path(path) for path in paths),
+    own: dict[str, Any] = {
         "preload": preload,
         "delimiter": delimiter,
         "time": time,
+        "allow_empty": allow_empty,
+    }
+    if store is None:
+        return _resample(open_store(paths, **own), options)
+    facts: dict[str, Any] = {
+        "paths": tuple(Path(path) for path in paths),
+        **own,
         "target_fs": target_fs,
         "dt": dt,
     }
     declared = inspect.signature(_factory_of("store", store)[0]).parameters
     if "store" in declared:
-        facts["store"] = open_store(paths, preload=preload, delimiter=delimiter, time=time)
+        facts["store"] = open_store(paths, **own)
     made: SignalStore = make_named("store", store, facts)
     return made if "target_fs" in declared else _resample(made, options)
 

@@ -74,7 +74,8 @@ def create_grain_dls(
         resample: How that is done: antialias (zero-phase low-pass filter) or linear.
         dt: Sampling time in seconds of files that do not tell it.
         preload: Keep HDF5 signals in memory once they are read.
-        allow_nan: Accept samples that are NaN or infinite, and leave them out of the statistics.
+        allow_nan: Accept samples that are NaN or infinite, and empty cells of CSV files, which
+            count as NaN, and leave them out of the statistics.
             Losses and metrics of core leave out targets that are NaN, each channel by itself; NaN
             in inputs reaches the model.
         resident: Keep the training signals on the device; if not given, where they take less
@@ -125,6 +126,7 @@ def create_grain_dls(
         target_fs=target_fs,
         resample=resample,
         dt=dt,
+        allow_empty=allow_nan,
     )
     arguments.warn_of_overlap({split: store.paths for split, store in stores.items()})
     groups = arguments.check_further(further)

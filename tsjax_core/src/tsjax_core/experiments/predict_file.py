@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from tsjax_core.inference.initial_state import InitialState
 from tsjax_core.inference.predict import predict
 from tsjax_core.protocols import AttributeStore, SampledStore, SignalStore
 from tsjax_core.training.compatibility import window_of
-from tsjax_core.types import HostArray
+from tsjax_core.types import HostArray, Signals
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,9 @@ def predict_file(run: Path, data: Path, out: Path | None = None) -> Prediction:
     inputs: list[HostArray] = []
     initial = InitialState(experiment.train.initial_state, experiment.train.init_samples)
     window = max(window_of(saved.spec), initial.samples if initial.needs_outputs else 0)
-    measured = _read_outputs(store, data, signals.outputs, window) if window else None
+    measured = None
+    if window:
+        measured = _read_outputs(experiment, data, signals, window)
     for key in saved.spec.reads:
         if key.endswith("_scalar"):
             if not isinstance(store, AttributeStore):
@@ -88,10 +89,11 @@ def predict_file(run: Path, data: Path, out: Path | None = None) -> Prediction:
     return Prediction(out, names, len(rows))
 
 
-def _read_outputs(store: SignalStore, data: Path, outputs: Sequence[str], window: int) -> HostArray:
+def _read_outputs(experiment: Experiment, data: Path, signals: Signals, window: int) -> HostArray:
     """Return the measured outputs; those beyond the first `window` samples may be missing."""
+    outputs = signals.outputs
     try:
-        return store.read_signals(data, outputs)
+        return _open(experiment, data, signals.dt, allow_empty=True).read_signals(data, outputs)
     except DataError as error:
         raise DataError(
             f"{error} The model reads the measured outputs ({', '.join(outputs)}) of the first "
@@ -100,13 +102,15 @@ def _read_outputs(store: SignalStore, data: Path, outputs: Sequence[str], window
         ) from error
 
 
-def _open(experiment: Experiment, data: Path, dt: float | None) -> SignalStore:
+def _open(
+    experiment: Experiment, data: Path, dt: float | None, *, allow_empty: bool = False
+) -> SignalStore:
     """Return the store of `data`, read as the experiment reads its files."""
     names = ("store", "preload", "delimiter", "time", "target_fs", "resample", "dt")
     options = {name: experiment.data[name] for name in names if name in experiment.data}
     if data.suffix.lower() != ".csv":
         options.pop("time", None)
-    store = open_signals([data], **options)
+    store = open_signals([data], **options, allow_empty=allow_empty)
     found = store.get_dt(data) if isinstance(store, SampledStore) else None
     if dt is not None and found is not None and abs(found / dt - 1.0) > DT_TOLERANCE:
         raise DataError(

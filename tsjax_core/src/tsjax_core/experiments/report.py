@@ -38,8 +38,7 @@ def score_rows(evaluation: Evaluation) -> list[tuple[str, str, Mapping[str, floa
 def score_table(evaluation: Evaluation) -> Table:
     """Return the scores as a table for the terminal, one column per metric."""
     rows = score_rows(evaluation)
-    title = f"{evaluation.split}, initial state: {evaluation.initial_state}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=evaluation.split, title_justify="left")
     table.add_column("file")
     several = any(channel for _, channel, _ in rows)
     if several:

@@ -122,6 +122,13 @@ class NarrowedLoss(WrappedLoss):
         return residuals_of(self.inner, narrowed)
 
 
+def has_residuals(loss: Any) -> bool:
+    """Return whether a loss, or the one of which it is a part, is a `ResidualTerm`."""
+    if isinstance(loss, NarrowedLoss):
+        return has_residuals(loss.inner)
+    return isinstance(loss, ResidualTerm)
+
+
 def call_loss(loss: Callable[..., Any], arguments: Arguments) -> Array:
     """Return the value of `loss`, which gets exactly what it declares."""
     value: Array = declare("loss", loss)(*arguments[:4], given=arguments.given)
@@ -134,7 +141,7 @@ def residuals_of(loss: Any, arguments: Arguments) -> AnyArray:
     Raises:
         SignatureError: It is no `ResidualTerm`.
     """
-    if not isinstance(loss, ResidualTerm):
+    if not has_residuals(loss):
         raise SignatureError(
             f"loss {name_of(loss)!r} has no residuals: it is not a mean of squares, such as "
             "normalized_mse. Give a loss that is, or train by gradients alone."

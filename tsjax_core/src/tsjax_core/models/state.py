@@ -34,15 +34,15 @@ def unflatten_state(flat: Array, like: Any) -> Any:
     `like` is a state of any number of sequences, such as `model.initial_state(1)`.
     """
     leaves, structure = jax.tree.flatten(like)
+    sizes = [math.prod(jnp.shape(leaf)[1:]) for leaf in leaves]
+    if sum(sizes) != flat.shape[-1]:
+        raise ModelError(
+            f"a flat state has {flat.shape[-1]} numbers for each sequence, and the state that it "
+            f"is to become has {sum(sizes)}."
+        )
     parts, start = [], 0
-    for leaf in leaves:
-        size = math.prod(jnp.shape(leaf)[1:])
+    for leaf, size in zip(leaves, sizes, strict=True):
         part = flat[:, start : start + size]
         parts.append(part.reshape(len(flat), *jnp.shape(leaf)[1:]).astype(jnp.result_type(leaf)))
         start += size
-    if start != flat.shape[-1]:
-        raise ModelError(
-            f"a flat state has {flat.shape[-1]} numbers for each sequence, and the state that it "
-            f"is to become has {start}."
-        )
     return jax.tree.unflatten(structure, parts)

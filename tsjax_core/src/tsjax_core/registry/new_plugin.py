@@ -15,7 +15,7 @@ from tsjax_core.registry.hookspecs import PROJECT
 from tsjax_core.registry.plugin_loading import SHORT_NAME
 from tsjax_core.registry.registry import FIRST_PARTY
 
-TEMPLATE: Final = Path(__file__).with_name("_template")
+TEMPLATE: Final = Path(__file__).parents[1] / "_template"
 _TEMPLATE_NAME = "acme"
 
 _LONGEST = 40

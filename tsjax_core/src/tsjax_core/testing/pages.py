@@ -28,6 +28,23 @@ CONTRACTS: dict[str, type[Conformance]] = {
 }
 """The contracts by the name of their page."""
 
+GUIDES: dict[str, str] = {
+    "specifications": "specifications within specifications, in Python, TOML and on disk",
+    "declared-arguments": "what losses, metrics, transforms, models and plots may declare",
+    "position": "which samples of a batch count, and where a sequence begins",
+    "carry": "state that goes on from batch to batch in training",
+    "sources-by-name": "sources of training windows by name, and their further abilities",
+    "initial-state": "measured outputs at the start, and where a simulation begins",
+    "further-keys": "further signals for losses and transforms",
+    "quantities": "physical parameters with bounds and units",
+    "states": "states as values: of every sample, and as one array",
+    "search": "what a search over hyperparameters needs",
+    "stores-and-plots": "stores and plots by name",
+    "arrays": "arrays and data frames as data",
+    "residuals": "residuals of losses, and whole training records",
+}
+"""What the pages written by hand explain, by their names."""
+
 _INTRODUCTION = (
     "What a component keeps, so that it works wherever a component of its kind does. Each "
     "sentence is a clause, and each clause is a test: a test file derives a class from the "
@@ -57,6 +74,10 @@ def _index() -> str:
             "| contract | class | clauses |",
             "|---|---|---|",
             *rows,
+            "",
+            "How the parts of the contract are used, with examples that run:",
+            "",
+            *(f"- [{name}]({name}.md): {what}" for name, what in GUIDES.items()),
             "",
             _origin(),
             "",

@@ -60,10 +60,7 @@ class SourceConformance(Conformance):
 
     @clause
     def test_samples_are_float32_arrays(self) -> None:
-        """A sample maps `u`, and `y` or `y_scalar`, to float32 arrays: (time, n), scalars (n,).
-
-        `position`, where there is one, is (time,) of int32.
-        """
+        """A sample has `u`, and `y` or `y_scalar`: float32 (time, n), scalars (n,)."""
         for index in self._indices():
             sample = self.source[index]
             assert "u" in sample, f"sample {index} has the keys {', '.join(sample)}, and no u"
@@ -78,10 +75,7 @@ class SourceConformance(Conformance):
 
     @clause
     def test_positions_number_the_samples_of_a_sequence(self) -> None:
-        """`position` grows by one from sample to sample, and is negative where a row is filled up.
-
-        What is filled up stands at the end.
-        """
+        """`position`, int32 (time,), grows by one, and is negative where the end is filled up."""
         for index in self._indices():
             sample = self.source[index]
             if "position" not in sample:
@@ -177,11 +171,7 @@ class SourceConformance(Conformance):
 
     @clause
     def test_epochs_are_drawn_alike(self) -> None:
-        """`draw`, where there is one, gives equal samples for equal seed and epoch.
-
-        More samples begin with fewer, all indices are in range, and another epoch or seed draws
-        others or in another order.
-        """
+        """`draw`, where there is one, follows seed and epoch, and more samples begin with fewer."""
         if not isinstance(self.source, DrawnSource):
             return
         n = 3 * self.length

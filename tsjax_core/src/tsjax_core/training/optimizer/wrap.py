@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import optax
@@ -42,14 +43,36 @@ def check_optimizer(optimizer: Any) -> None:
     )
 
 
-def wrapped(
+@dataclass(frozen=True)
+class WrappedOptimizer:
+    """A function of the learning rate that builds an optimizer around another one.
+
+    Two are equal if the optimizers inside, the helper and its options are.
+    """
+
+    optimizer: Optimizer
+    helper: str
+    options: tuple[Any, ...]
+    build: Callable[[Any], optax.GradientTransformation] = field(compare=False, repr=False)
+
+    @property
+    def __name__(self) -> str:
+        return f"{self.helper}({name_of(self.optimizer)})"
+
+    def __call__(self, learning_rate: Any) -> optax.GradientTransformation:
+        """Return the transformation at a learning rate."""
+        return self.build(learning_rate)
+
+
+def wrap_optimizer(
     optimizer: Optimizer,
     wrap: Callable[[optax.GradientTransformationExtraArgs], optax.GradientTransformation],
-    name: str,
+    helper: str,
+    *options: Any,
 ) -> Optimizer:
     """Return `wrap` of the optimizer; of a function of the learning rate, such a function.
 
-    `name` is that of the helper which is shown in errors.
+    `helper` is the name that is shown in errors, and `options` what decides `wrap`.
 
     Raises:
         ConfigError: `optimizer` is no optimizer.
@@ -61,8 +84,7 @@ def wrapped(
     def build(learning_rate: Any) -> optax.GradientTransformation:
         return wrap(with_extra_arguments(optimizer(learning_rate=learning_rate)))
 
-    build.__name__ = build.__qualname__ = f"{name}({name_of(optimizer)})"
-    return build
+    return WrappedOptimizer(optimizer, helper, options, build)
 
 
 def _shown(optimizer: Any) -> str:

@@ -5,144 +5,35 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from importlib import metadata
+import runpy
 from pathlib import Path
 
 import pytest
 
 from tsjax_core import errors
-from tsjax_core.errors import PluginError, TsjaxError
+from tsjax_core.errors import PluginError
 from tsjax_core.registry import component_checks, plugin_loading, registry
-from tsjax_core.registry.registry import Registry
 
-PAGE = (Path(__file__).parents[2] / "docs" / "names.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```text\n(.*?)\n```$", PAGE, re.MULTILINE | re.DOTALL)
-
-MARK = "from tsjax_core import hookimpl\n"
-MODEL = """
-from dataclasses import dataclass
-
-@dataclass(frozen=True)
-class Level:
-    reads = ("u",)
-    def build(self, signals, *, rngs): ...
-"""
-
-
-def hook(returns: str, name: str = "tsjax_models", before: str = "") -> str:
-    return f"{MARK}{before}\n@hookimpl\ndef {name}:\n    return {returns}\n".replace(
-        f"def {name}:", f"def {name}{'' if '(' in name else '()'}:"
-    )
-
-
-GOOD = hook("{'level': Level, 'slope': Level}", before=MODEL)
-
-PLUGINS = {
-    "wiener": GOOD,
-    "plain": "",
-    "twin": GOOD,
-    "pinn": GOOD,
-    "Big-Name": GOOD,
-    "shaky": "import not_installed",
-    "early": "from tsjax_core.statespace import StateSpace",
-    "typo": hook("{}", "tsjax_model"),
-    "newer": hook("{}", "tsjax_optimizers"),
-    "bare": "def tsjax_models():\n    return {}\n",
-    "greedy": hook("{}", "tsjax_models(config)"),
-    "fails": hook("1 / 0"),
-    "none": hook("None"),
-    "listed": hook("['level']"),
-    "upper": hook("{'Level': Level}", before=MODEL),
-    "double": GOOD
-    + "@hookimpl(specname='tsjax_models')\ndef more():\n    return {'level': Level}\n",
-    "made": hook("{'level': Level()}", before=MODEL),
-    "module": hook(
-        "{'level': Level}", before="from flax import nnx\n\nclass Level(nnx.Module):\n    pass\n"
-    ),
-    "melted": hook("{'level': Level}", before=MODEL.replace("frozen=True", "")),
-    "lacks": hook("{'level': Level}", before=MODEL.replace('reads = ("u",)', "pass")),
-    "string": hook("{'level': Level}", before=MODEL.replace('("u",)', '"u"')),
-    # Of other kinds than models.
-    "number": hook("{'zero': 0.0}", "tsjax_losses"),
-    "half": hook("{'half': Half}", "tsjax_stores", "class Half:\n    pass"),
-    "later": GOOD,
-}
-"""Source of the plugin of each distribution `acme-<namespace>`."""
-
-REQUIRES = {"early": ">=9", "newer": ">=9", "later": ">=9"}
-FURTHER = {"zenith-twin": "twin", "tsjax-pinn": "pinn"}
-"""Distributions that claim a namespace too."""
-
-FEW = {"core", "wiener"}
-ASKED = [
-    ("model", "gru", FEW),
-    ("model", "Core/GRU", FEW),
-    ("model", "pinn/pirnn", FEW),
-    ("model", "pin/pirnn", FEW),
-    ("model", "weiner/level", FEW),
-    ("model", "hammerstein/level", FEW),
-    ("model", "wiener/levle", None),
-    ("metric", "wiener/level", None),
-    ("model", "plain/level", None),
-    ("models", "wiener/level", None),
-    ("model", "twin/level", None),
-    ("model", "pinn/level", None),
-    *(("model", f"{name}/level", None) for name in list(PLUGINS)[5:-3]),
-    ("loss", "number/zero", None),
-    ("store", "half/half", None),
-]
-
-
-def write(site: Path, distribution: str, namespace: str, source: str) -> None:
-    """Write an installed distribution."""
-    package = distribution.replace("-", "_")
-    info = site / f"{package}-1.2.dist-info"
-    info.mkdir()
-    requires = f"Requires-Dist: tsjax-core{REQUIRES.get(namespace, '>=0.1')}"
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n{requires}\n"
-    )
-    (info / "entry_points.txt").write_text(f"[tsjax]\n{namespace} = {package}._plugin\n")
-    (site / package).mkdir()
-    (site / package / "__init__.py").write_text("")
-    (site / package / "_plugin.py").write_text(source)
+WRITER = runpy.run_path(str(Path(__file__).with_name("names_page.py")))
+PAGE = WRITER["PAGE"].read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory) -> dict[str, str]:
-    """The text of each error, by what was asked for; core is said to be 0.1.0."""
-    site = tmp_path_factory.mktemp("site")
-    for namespace, source in PLUGINS.items():
-        write(site, f"acme-{namespace.lower()}", namespace, source)
-    for distribution, namespace in FURTHER.items():
-        write(site, distribution, namespace, GOOD)
-    found = [*metadata.entry_points(group="tsjax", name="core")]
-    found += [e for d in metadata.distributions(path=[str(site)]) for e in d.entry_points]
-    texts = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(site)
-        for kind, name, namespaces in ASKED:
-            chosen = Registry(e for e in found if namespaces is None or e.name in namespaces)
-            try:
-                chosen.resolve(kind, name)
-            except TsjaxError as error:
-                texts[f"{kind} {name}"] = (type(error).__name__, str(error))
-        for info in Registry(found).plugins():
-            if info.namespace in ("Big-Name", "later"):
-                texts[info.namespace] = ("status", info.status)
-    in_use = f"tsjax-core {metadata.version('tsjax-core')} "
-    return {
-        asked: (kind, text.replace(in_use, "tsjax-core 0.1.0 "))
-        for asked, (kind, text) in texts.items()
-    }
+def told(tmp_path_factory) -> dict[str, tuple[str, str]]:
+    """Class and text of each error by what was asked for."""
+    return WRITER["raise_errors"](tmp_path_factory.mktemp("site"))
 
 
 def test_every_error_is_on_the_page_as_it_is_raised(told):
-    """Word for word, in a block of its own, under the name of its class."""
+    """Word for word, in a block of its own, under the name of its class.
+
+    `uv run python tests/workspace/names_page.py` writes the blocks.
+    """
     for asked, (kind, text) in told.items():
         print(f"{asked} -> {kind}\n{text}\n")
-    assert {text for _, text in told.values()} == set(BLOCKS)
-    assert len(BLOCKS) == len(set(BLOCKS))
+    asked_on_page = [asked for asked, _ in WRITER["BLOCK"].findall(PAGE)]
+    assert sorted(asked_on_page) == sorted(told)
+    assert WRITER["fill"](PAGE, told) == PAGE
     for kind, text in told.values():
         sections = re.split(r"^#+ ", PAGE, flags=re.MULTILINE)
         (section,) = [part for part in sections if text in part]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pluggy
 
 from tsjax_core.errors import BrokenPluginError
 from tsjax_core.registry.component_checks import Component, flaw
 from tsjax_core.registry.hookspecs import HOOKS, KINDS, PROJECT, HookSpecs, Kind
-from tsjax_core.registry.requirements import core_in_use, core_requirement, is_unmet
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 SHORT_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 """What a namespace, and the name of a component within it, look like."""
@@ -199,7 +201,7 @@ class Plugin:
 
     def _cure(self) -> str:
         return (
-            f"Mend, update or uninstall {self.distribution}; the other plugins are not affected. "
+            f"Fix, update or uninstall {self.distribution}; the other plugins are not affected. "
             + self._core_in_use()
         )
 
@@ -223,3 +225,44 @@ class Plugin:
     def _asks_for_another_core(self) -> bool:
         version, asked = core_in_use(), core_requirement(self._requires)
         return bool(version and asked and is_unmet(asked, version))
+
+
+def core_in_use() -> str | None:
+    """Return the version of core in use, None where it runs without being installed."""
+    try:
+        return metadata.version("tsjax-core")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def core_requirement(requirements: Iterable[str]) -> str | None:
+    """Return what a distribution asks of core, as its metadata say it, None if nothing.
+
+    A requirement with a marker, such as that of an extra, is returned where no other stands.
+    """
+    found = [text for text in requirements if _parsed(text) is not None]
+    return next((text for text in found if ";" not in text), found[0] if found else None)
+
+
+def is_unmet(requirement: str, version: str) -> bool:
+    """Return whether a version of core does not meet a requirement on it.
+
+    An installer has judged this before; what it leaves open, such as a marker or an address, counts
+    as met here.
+    """
+    asked = _parsed(requirement)
+    if asked is None or asked.marker is not None:
+        return False
+    return not asked.specifier.contains(version, prereleases=True)
+
+
+def _parsed(text: str) -> Requirement | None:
+    """Return a requirement on core, None where `text` is one on something else."""
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        return None
+    return requirement if canonicalize_name(requirement.name) == "tsjax-core" else None

@@ -274,7 +274,7 @@ def test_sources_without_files(source, told):
             return 3
 
     error = told(ConfigError, file_weights, Anonymous())
-    assert "Anonymous, which does not tell the files of its windows" in str(error)
+    assert "Anonymous, which does not know the files of its windows" in str(error)
     for function, argument in ((window_attributes, "load"), (window_values, [1])):
         error = told(ConfigError, function, Anonymous(), argument)
         assert error.key == "source"

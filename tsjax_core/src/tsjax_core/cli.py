@@ -1,7 +1,7 @@
 """The command `tsjax`.
 
 Exit status: 0 done, 1 the work failed, 2 the call or a configuration is wrong. A mistake of the
-user is told in a sentence and never by a traceback.
+user is reported in a sentence and never by a traceback.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_status)
     except OSError as error:
-        # A file or directory that cannot be written is the user's to mend, as all above.
+        # A file or directory that cannot be written is for the user to fix, as all above.
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
 
@@ -200,7 +200,7 @@ def show(
             broken = broken or error
     if broken and not found:
         raise broken
-    # Resolving tells what is wrong with a name that no kind has.
+    # Resolving raises what is wrong with a name that no kind has.
     for kind, component in (found or {"model": registry.resolve("model", name)}).items():
         console.print(f"{name}, a {kind}: {summary_of(component)}")
         if kind == "metric" or (kind == "loss" and is_loss_term(component)):

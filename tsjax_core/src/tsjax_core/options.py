@@ -128,10 +128,10 @@ def decode(
             values[key] = _CONVERTER.structure(value, hint)
         except Exception as error:
             texts = cattrs.transform_error(error, path=key, format_exception=_format)
-            parts = [text.rpartition(" @ ") for text in texts]
+            parts = [each.rpartition(" @ ") for each in texts]
             places = [_KEY.sub(r".\1", path) for _, _, path in parts]
-            told = "; ".join(f"{p}: {part[0]}" for p, part in zip(places, parts, strict=True))
-            raise _error(told, where, key, file) from error
+            text = "; ".join(f"{p}: {part[0]}" for p, part in zip(places, parts, strict=True))
+            raise _error(text, where, key, file) from error
     return values
 
 
@@ -254,7 +254,7 @@ def _union(value: Any, hint: Any) -> Any:
             continue
         try:
             return _CONVERTER.structure(value, member)
-        except Exception:  # noqa: BLE001, S112 - the next member may take it; told below
+        except Exception:  # noqa: BLE001, S112 - the next member may take it; reported below
             continue
     raise ValueError(f"expected {_type_text(hint)}, got {value!r}")
 

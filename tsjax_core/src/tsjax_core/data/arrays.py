@@ -103,7 +103,7 @@ class ArrayStore:
                 path=path,
                 signal=name,
             )
-        raise missing_signal(path, name, [_described(n, x) for n, x in arrays.items()])
+        raise missing_signal(path, name, [_describe(n, x) for n, x in arrays.items()])
 
 
 def _arrays_of(path: Path, record: Any) -> dict[str, HostArray]:
@@ -138,5 +138,5 @@ def _numbers(path: Path, name: str, value: Any) -> HostArray:
     return array
 
 
-def _described(name: str, array: HostArray) -> str:
+def _describe(name: str, array: HostArray) -> str:
     return name if array.ndim == 1 else listing(f"{name}:{i}" for i in range(array.shape[1]))

@@ -21,7 +21,7 @@ def file_weights(source: Source) -> HostArray:
     """Return weights by which each file gets the same share, however many windows it has.
 
     Each window has 1 / (windows of its file), float64, (len(source),). Raises ConfigError for a
-    source that does not tell the files of its windows (it is no ResidentSource).
+    source that does not know the files of its windows (it is no ResidentSource).
     """
     return _equal_shares(_files_of(source), None)
 
@@ -157,7 +157,7 @@ def _equal_shares(groups: HostArray, base: Sequence[float] | HostArray | None) -
 def _files_of(source: Source) -> HostArray:
     if not isinstance(source, ResidentSource):
         raise ConfigError(
-            f"source is a {type(source).__name__}, which does not tell the files of its windows "
+            f"source is a {type(source).__name__}, which does not know the files of its windows "
             "(it is no ResidentSource); compute the weights from what is known of them.",
             key="source",
         )

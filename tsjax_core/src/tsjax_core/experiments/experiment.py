@@ -328,7 +328,7 @@ def parse_experiment(tables: Mapping[str, Any], *, file: Path | None = None) -> 
             raise ConfigError(f"{place}the table [{name}] is missing.", key=name, file=file)
     data = dict(tables["data"])
     data = decode_options(create_grain_dls, data, where="data", file=file)
-    data["dataset"] = _expanded(data["dataset"], file)
+    data["dataset"] = _expand_paths(data["dataset"], file)
     return Experiment(
         data=data,
         model=tables["model"],
@@ -349,10 +349,10 @@ def _train_options(table: Mapping[str, Any], file: Path | None) -> TrainOptions:
         raise locate_error(error, "train", file) from error
 
 
-def _expanded(dataset: Any, file: Path | None) -> Any:
+def _expand_paths(dataset: Any, file: Path | None) -> Any:
     if isinstance(dataset, Mapping):
         return {
-            split: [_expanded(path, file) for path in paths]
+            split: [_expand_paths(path, file) for path in paths]
             if isinstance(paths, list | tuple)
             else paths
             for split, paths in dataset.items()

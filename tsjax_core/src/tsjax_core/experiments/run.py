@@ -173,7 +173,7 @@ def _complete(
     try:
         # Wherever an interrupt comes, the best weights are back and the last checkpoint is whole.
         with closing(saved), closing(safe), closing(shown):
-            for _ in _recorded(before, shown, out / "history.csv"):
+            for _ in _record_epochs(before, shown, out / "history.csv"):
                 # It is written last, and an old one would make an unfinished run look finished.
                 if (out / REPORT).exists():
                     shutil.rmtree(out / REPORT)
@@ -239,7 +239,7 @@ def load_learner(path: Path) -> Learner:
     return learner
 
 
-def _recorded(
+def _record_epochs(
     before: Iterable[EpochResult], results: Iterable[EpochResult], file: Path
 ) -> Iterator[EpochResult]:
     """Yield `results`, and write those of `before` and each that arrives as a row of `file`."""

@@ -55,7 +55,7 @@ class ModelRunner:
         if unequal or not self.is_stateful:
             whole = _apply(self.graphdef, self.variables, arrays)
             return lambda: np.asarray(whole)
-        # Of the whole, so that an error of the model tells the shapes that were given.
+        # Of the whole, so that an error of the model has the shapes that were given.
         is_sequence = _shapes_of(_apply, self.graphdef, self.variables, arrays).ndim == 3
         if not is_long(arrays):
             length = padded_length(time) if is_sequence else time

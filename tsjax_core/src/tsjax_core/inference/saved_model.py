@@ -2,7 +2,7 @@
 
 `model.json` holds the component's name and options, the distribution and version that provide it,
 and the signals with their statistics; the parameters are an Orbax checkpoint. Loading resolves the
-name, so that a missing plugin is told with what to install.
+name, so that the error for a missing plugin says what to install.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def load_saved(path: str | Path) -> SavedModel:
         known = description["format"] == FORMAT
         writer = f"{description['distribution']} {description['version']}"
         if not isinstance(name, str) or not isinstance(options, dict):
-            raise TypeError("name is text and options are a table")  # noqa: TRY301 - told below
+            raise TypeError("name is text and options are a table")  # noqa: TRY301 - reported below
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SavedModelError(
             f"{path} holds no saved model: there is no {DESCRIPTION}. Give the directory that "
@@ -175,7 +175,7 @@ def load_saved(path: str | Path) -> SavedModel:
 
 
 def _is_saved_model(path: Path) -> bool:
-    """Tell whether nothing but a saved model, or nothing at all, is in the directory `path`."""
+    """Return whether nothing but a saved model, or nothing at all, is in the directory `path`."""
     return path.is_dir() and {p.name for p in path.iterdir()} <= {DESCRIPTION, PARAMETERS}
 
 
@@ -200,7 +200,7 @@ def _read_arrays(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
         try:
             metadata = checkpointer.metadata(path.absolute()).item_metadata
             if metadata is None:
-                raise ValueError("there is no checkpoint")  # noqa: TRY301 - told below as all damage
+                raise ValueError("there is no checkpoint")  # noqa: TRY301 - reported below as all damage
             found = {name: tuple(value.shape) for name, value in metadata.tree.items()}
             wanted = {name: np.shape(value) for name, value in expected.items()}
             # Asked to restore other shapes, Orbax answers in terms that no user knows.

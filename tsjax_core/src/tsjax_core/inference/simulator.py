@@ -103,7 +103,7 @@ class Simulator:
             ) from error
         # One product instead of a test of each channel; it may also exceed the largest number.
         if sample.shape != self._shape or not isfinite(sample.dot(sample)):
-            sample = self._checked(sample)
+            sample = self._check_sample(sample)
         y, self._state = self._compiled(sample, self._state)
         self._shape = sample.shape
         return np.asarray(y)
@@ -125,7 +125,7 @@ class Simulator:
         """The state after the last step, with the structure that `predict_stateful` returns."""
         return self._packing.unpack(jax.tree.map(np.asarray, self._state))
 
-    def _checked(self, sample: HostArray) -> HostArray:
+    def _check_sample(self, sample: HostArray) -> HostArray:
         if sample.ndim == 0:
             sample = sample[None]
         if sample.ndim != 1 or not sample.size or self._shape not in (None, sample.shape):

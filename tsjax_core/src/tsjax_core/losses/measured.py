@@ -28,7 +28,7 @@ class Compared(NamedTuple):
 
 
 def on_host(*arrays: Any) -> bool:
-    """Tell whether all of `arrays` are NumPy's."""
+    """Return whether all of `arrays` are NumPy's."""
     return all(isinstance(array, np.ndarray) for array in arrays)
 
 

@@ -1,4 +1,4 @@
-"""The hooks by which a plugin tells what it offers.
+"""The hooks by which a plugin states what it offers.
 
 A plugin is a module that an entry point of group `tsjax` names. It defines any of the hooks below
 as functions marked with `hookimpl`:

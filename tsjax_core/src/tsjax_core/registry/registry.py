@@ -70,7 +70,7 @@ class Registry:
     def names(self, kind: Kind) -> tuple[str, ...]:
         """Return the names of a kind that all usable plugins offer, core's first.
 
-        Imports every plugin; `plugins` tells which ones cannot be used.
+        Imports every plugin; `plugins` says which ones cannot be used.
         """
         _check_kind(kind)
         return tuple(name for info in self.plugins() for name in info.names(kind))

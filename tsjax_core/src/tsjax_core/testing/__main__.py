@@ -16,7 +16,7 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (directory / name).write_text(text, encoding="utf-8")
-        print(directory / name)  # noqa: T201 - tells what it wrote
+        print(directory / name)  # noqa: T201 - prints what it wrote
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ class Conformance:
             super().test_causal()
 
     An override without a reason fails, and so does a clause that begins and does not run to its
-    end. pytest itself tells of tests that are marked to be skipped.
+    end. pytest itself reports tests that are marked to be skipped.
     """
 
     facts: ClassVar[tuple[str, ...]] = ()

@@ -84,7 +84,7 @@ class ModelConformance(Conformance):
         written = json.loads(json.dumps(write_spec(self.spec)))
         again = read_spec(type(self.spec), written, where="options")
         assert again == self.spec, (
-            f"{self.spec!r} comes back from JSON as {again!r}; give the fields types that tell "
+            f"{self.spec!r} comes back from JSON as {again!r}; give the fields types that say "
             "what they hold, such as tuple[int, ...]."
         )
 
@@ -357,7 +357,7 @@ class ModelConformance(Conformance):
             assert output.ndim == self._outputs().ndim, (
                 f"with {n_u} inputs and {n_y} outputs, the output has {output.ndim} axes"
             )
-            # Values that are never finite are told by the clause on them.
+            # The clause on them reports values that are never finite.
             assert jnp.isfinite(output).all() or not jnp.isfinite(self._outputs()).all(), (
                 f"with {n_u} inputs and {n_y} outputs, the output is NaN or infinite"
             )

@@ -41,7 +41,7 @@ def _call(
 
 
 def equal_values(first: Any, second: Any) -> bool:
-    """Tell whether two arrays, or two mappings of arrays, are equal; NaN equals NaN."""
+    """Return whether two arrays, or two mappings of arrays, are equal; NaN equals NaN."""
     if isinstance(first, dict):
         return first.keys() == second.keys() and all(
             equal_values(first[key], second[key]) for key in first

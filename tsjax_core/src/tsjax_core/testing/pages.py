@@ -86,7 +86,7 @@ def _index() -> str:
 
 
 def _page(name: str, contract: type[Conformance]) -> str:
-    text, facts = _described(contract)
+    text, facts = _describe(contract)
     own = {clause for clause in clauses_of(contract) if clause in vars(contract)}
     bases = {c: n for n, c in CONTRACTS.items()}
     base = next((bases[c] for c in contract.__mro__[1:] if c in bases), None)
@@ -125,7 +125,7 @@ def _page(name: str, contract: type[Conformance]) -> str:
     )
 
 
-def _described(contract: type[Conformance]) -> tuple[str, dict[str, str]]:
+def _describe(contract: type[Conformance]) -> tuple[str, dict[str, str]]:
     """Return the text of a contract's docstring, and what it says of each fact."""
     text, _, facts = inspect.cleandoc(contract.__doc__ or "").partition("Facts:\n")
     found = re.findall(r"^    (\w+): (.+(?:\n     .+)*)", facts, re.MULTILINE)

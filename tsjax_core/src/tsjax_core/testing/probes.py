@@ -101,7 +101,7 @@ def jacobian_paths(call: Any, x: Array) -> HostArray:
     bad = np.argwhere(~np.isfinite(jacobian))
     assert not len(bad), (
         f"the derivative of the output at t = {bad[0][0]} for the input at t = {bad[0][2]} is NaN "
-        "or infinite, so that it does not tell on what the output depends; roots and divisions "
+        "or infinite, so that it does not show on what the output depends; roots and divisions "
         "want a safe argument"
     )
     # Less than rounding is no path: a convolution by FFT has such derivatives everywhere.

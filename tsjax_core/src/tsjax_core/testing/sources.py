@@ -154,7 +154,7 @@ class SourceConformance(Conformance):
 
     @clause
     def test_windows_are_parts_of_the_resident_signals(self) -> None:
-        """`locate`, where there is one, tells where each sample lies in `read_resident`."""
+        """`locate`, where there is one, says where each sample lies in `read_resident`."""
         if not isinstance(self.source, ResidentSource):
             return
         signals, size = self.source.read_resident(), self.source.win_sz

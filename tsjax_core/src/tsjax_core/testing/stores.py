@@ -46,9 +46,9 @@ class StoreConformance(Conformance):
             first = self.store.get_seq_len(path)
             assert first > 0, f"get_seq_len without a signal gives {first!r} for {path}"
             for name in self.signals:
-                told, read = self.store.get_seq_len(path, name), len(self._read(path, [name]))
-                assert told == read, (
-                    f"get_seq_len gives {told} for {name} in {path}, and read_signals {read}"
+                stated, read = self.store.get_seq_len(path, name), len(self._read(path, [name]))
+                assert stated == read, (
+                    f"get_seq_len gives {stated} for {name} in {path}, and read_signals {read}"
                 )
 
     @clause
@@ -82,19 +82,19 @@ class StoreConformance(Conformance):
         for path in self.store.paths:
             n = self.store.get_seq_len(path, self.signals[0])
             for start, stop in ((0, n + 1), (-1, 2), (3, 2), (n + 1, n + 2)):
-                told = _refusal(self.store.read_signals, path, self.signals, start, stop)
-                assert told, f"samples {start} to {stop} of {n} are read; raise a WindowError"
-                assert str(path) in told, f"the error does not tell the file: {told}"
+                refusal = _refusal(self.store.read_signals, path, self.signals, start, stop)
+                assert refusal, f"samples {start} to {stop} of {n} are read; raise a WindowError"
+                assert str(path) in refusal, f"the error does not name the file: {refusal}"
 
     @clause
     def test_unknown_signal_is_refused(self) -> None:
-        """A name that the file does not have raises a DataError that tells the name."""
+        """A name that the file does not have raises a DataError that names it."""
         path, name = self.store.paths[0], "no_such_signal"
         for method in (self.store.get_seq_len, self._read_one):
-            told = _refusal(method, path, name)
-            assert told, f"{name!r} is read; raise a MissingSignalError"
+            refusal = _refusal(method, path, name)
+            assert refusal, f"{name!r} is read; raise a MissingSignalError"
             for fact in (str(path), name):
-                assert fact in told, f"the error does not tell {fact!r}: {told}"
+                assert fact in refusal, f"the error does not have {fact!r}: {refusal}"
 
     @clause
     def test_reading_again_gives_the_same(self) -> None:
@@ -135,10 +135,10 @@ class StoreConformance(Conformance):
                 f"windows of {size} samples at {starts} differ from the signals of {path}"
             )
             for outside in (-1, len(whole) - size + 1):
-                told = _refusal(
+                refusal = _refusal(
                     self.store.read_windows, path, self.signals, np.array([0, outside]), size
                 )
-                assert told, f"a window of {size} samples at {outside} of {len(whole)} is read"
+                assert refusal, f"a window of {size} samples at {outside} of {len(whole)} is read"
 
     @clause
     def test_attributes_are_one_number_each(self) -> None:

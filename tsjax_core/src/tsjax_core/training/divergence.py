@@ -41,7 +41,7 @@ def check_converging(
 
 
 def _any_bad(state: Any, unless: Any = None) -> bool:
-    """Tell whether values are not finite; those that were not in `unless` do not count."""
+    """Return whether values are not finite; those that were not in `unless` do not count."""
     news = jax.tree.leaves(state)
     olds = [None] * len(news) if unless is None else jax.tree.leaves(unless)
     for old, new in zip(olds, news, strict=True):

@@ -392,7 +392,7 @@ class Learner:
 
     @cached_property
     def first_windows(self) -> int:
-        """A checksum of the windows in the first batches, which tells orders of the data apart."""
+        """A checksum of the windows in the first batches, which another order changes."""
         first = np.concatenate(list(islice(self.pipeline.batch_indices(0), 8)))
         return zlib.crc32(first.astype(np.int64).tobytes())
 

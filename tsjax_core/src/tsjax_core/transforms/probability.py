@@ -104,17 +104,17 @@ def _acts_in_evaluation(transform: Transform) -> bool:
 
 def _check_alike(before: Batch, after: Mapping[str, Any], name: str) -> None:
     """Raise ConfigError where a changed batch cannot stand in place of the unchanged one."""
-    told = [f"adds {key!r}" for key in after if key not in before]
+    changes = [f"adds {key!r}" for key in after if key not in before]
     for key in before:
         was, becomes = jax.typeof(before[key]), jax.typeof(after[key])
         if (was.shape, was.dtype) != (becomes.shape, becomes.dtype):
-            told.append(
+            changes.append(
                 f"makes {key} {was.dtype}{list(was.shape)} into "
                 f"{becomes.dtype}{list(becomes.shape)}"
             )
-    if told:
+    if changes:
         raise ConfigError(
-            f"with_probability: the transform {name!r} {', '.join(told)}, so that changed and "
+            f"with_probability: the transform {name!r} {', '.join(changes)}, so that changed and "
             "unchanged batches differ in form; keep keys, shapes and dtypes, or set "
             "changes_shape = True on it where the length may change.",
             key="transform",

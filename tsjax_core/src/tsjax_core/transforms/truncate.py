@@ -94,9 +94,9 @@ def _length(batch: Batch, *, of: str) -> int:
     """Return the samples in each sequence of `batch`."""
     found = {key: x.shape[1] for key, x in batch.items() if x.ndim == 3}
     if len(set(found.values())) != 1:
-        told = ", ".join(f"{key} {n}" for key, n in found.items()) or "none"
+        shown = ", ".join(f"{key} {n}" for key, n in found.items()) or "none"
         raise ConfigError(
-            f"{of} cuts sequences of one length, and the lengths in the batch are: {told}. Let it "
+            f"{of} cuts sequences of one length, and the lengths in the batch are: {shown}. Let it "
             "act before whatever changes them.",
             key="transform",
         )

@@ -61,14 +61,14 @@ def open_writer() -> Iterator[ocp.AsyncCheckpointer]:
 
     # One array gains nothing from a database of arrays, which takes twice as long to write.
     handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False)
-    # A directory that cannot be made is told at once then, and not by threads that wait for it.
+    # A directory that cannot be made is reported at once then, and not by threads that wait for it.
     options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
     with quiet_orbax():
         writer = ocp.AsyncCheckpointer(handler, async_options=options)
         try:
             yield writer
         finally:
-            # It raises once more what waiting for the last checkpoint has told.
+            # It raises once more what waiting for the last checkpoint has raised.
             with suppress(Exception):
                 writer.close()
 
@@ -79,14 +79,14 @@ def begin_write(
     """Begin to write a checkpoint to `path`, which appears when all of it is there."""
     import orbax.checkpoint as ocp
 
-    told = {
+    description = {
         "format": FORMAT,
         "tsjax-core": version_of("tsjax-core"),
         "checksum": zlib.crc32(packed.data.tobytes()),
         "layout": packed.layout,
         "facts": facts,
     }
-    text = json.dumps(told)
+    text = json.dumps(description)
     # Orbax keeps these beside the arrays; as text they have one checksum for all.
     metadata = {"text": text, "checksum": zlib.crc32(text.encode())}
     arrays = ocp.args.PyTreeSave({_ARRAY: packed.data})
@@ -106,14 +106,14 @@ def read_checkpoint(path: Path) -> Stored:
             metadata = reader.metadata(path.absolute())
             written, arrays = metadata.custom_metadata, metadata.item_metadata
             if not written or arrays is None:
-                raise ValueError("files are missing")  # noqa: TRY301 - told below as all damage
+                raise ValueError("files are missing")  # noqa: TRY301 - reported below as all damage
             if zlib.crc32(written["text"].encode()) != written["checksum"]:
                 raise ValueError("its facts do not match their checksum")  # noqa: TRY301 - as above
-            told = json.loads(written["text"])
-            _check_writer(path, told)
+            description = json.loads(written["text"])
+            _check_writer(path, description)
             empty = np.empty(arrays.tree[_ARRAY].shape, np.uint8)
             data = reader.restore(path.absolute(), item={_ARRAY: empty})[_ARRAY]
-            if zlib.crc32(data.tobytes()) != told["checksum"]:
+            if zlib.crc32(data.tobytes()) != description["checksum"]:
                 raise ValueError("its numbers do not match their checksum")  # noqa: TRY301 - as above
         except CheckpointError:
             raise
@@ -123,16 +123,16 @@ def read_checkpoint(path: Path) -> Stored:
                 f"the checkpoint {path} is damaged ({type(error).__name__}: {text[:200]}).",
                 path=path,
             ) from error
-    layout = [(name, dtype, tuple(shape)) for name, dtype, shape in told["layout"]]
-    return Stored(data, layout, told["facts"])
+    layout = [(name, dtype, tuple(shape)) for name, dtype, shape in description["layout"]]
+    return Stored(data, layout, description["facts"])
 
 
-def _check_writer(path: Path, told: Mapping[str, Any]) -> None:
+def _check_writer(path: Path, description: Mapping[str, Any]) -> None:
     here = version_of("tsjax-core")
-    if told["tsjax-core"] != here or told["format"] != FORMAT:
+    if description["tsjax-core"] != here or description["format"] != FORMAT:
         raise CheckpointError(
-            f"the checkpoint {path} was written by tsjax-core {told['tsjax-core']}, and this is "
-            f"{here}; another version may compute other numbers. Install that one to go on: "
-            f"pip install tsjax-core=={told['tsjax-core']}",
+            f"the checkpoint {path} was written by tsjax-core {description['tsjax-core']}, and this "
+            f"is {here}; another version may compute other numbers. Install that one to go on: "
+            f"pip install tsjax-core=={description['tsjax-core']}",
             path=path,
         )

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"epoch_(\d{6,})")
 _OWNER = "fit"
-"""Name of the file that tells to which fit the checkpoints of a directory belong."""
+"""Name of the file that says to which fit the checkpoints of a directory belong."""
 
 
 class Checkpoints:

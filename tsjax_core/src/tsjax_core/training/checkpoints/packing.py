@@ -66,7 +66,7 @@ def _leaves(tree: Any) -> tuple[list[str], list[Any], Any]:
 
 
 def is_key(leaf: Any) -> bool:
-    """Tell whether `leaf` holds random keys, whose numbers must be asked for."""
+    """Return whether `leaf` holds random keys, whose numbers must be asked for."""
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 

@@ -85,9 +85,9 @@ def check_same_training(
         if version_of(name) != there
     }
     if others:
-        told = ", ".join(f"{name} {old} (here {new})" for name, (old, new) in others.items())
+        shown = ", ".join(f"{name} {old} (here {new})" for name, (old, new) in others.items())
         warnings.warn(
-            f"the checkpoints in {path} were written with {told}; the numbers may differ in the "
+            f"the checkpoints in {path} were written with {shown}; the numbers may differ in the "
             "last bits from those of an uninterrupted run.",
             stacklevel=2,
         )
@@ -131,8 +131,8 @@ def _layout_differences(stored: Layout, expected: Layout) -> list[str]:
 def _to_json(result: EpochResult) -> dict[str, Any]:
     """Return an epoch's result in the types of JSON, which has no NaN."""
     values = {f.name: getattr(result, f.name) for f in fields(result) if f.name != _UNSAVED}
-    told: dict[str, Any] = _finite(values)
-    return told
+    plain: dict[str, Any] = _finite(values)
+    return plain
 
 
 def _from_json(stored: Mapping[str, Any]) -> EpochResult:

@@ -48,7 +48,7 @@ def parameter_groups(optimizer: Optimizer, groups: Mapping[str, float | Optimize
             meets the parameters: a pattern decides for none, or `average_weights` is within.
     """
     check_optimizer(optimizer)
-    groups = {pattern: _checked(pattern, value, optimizer) for pattern, value in groups.items()}
+    groups = {pattern: _check_value(pattern, value, optimizer) for pattern, value in groups.items()}
     if isinstance(optimizer, optax.GradientTransformation):
         return _partition(optimizer, groups)
 
@@ -61,7 +61,7 @@ def parameter_groups(optimizer: Optimizer, groups: Mapping[str, float | Optimize
     return WrappedOptimizer(optimizer, "parameter_groups", tuple(groups.items()), build)
 
 
-def _checked(pattern: str, value: Any, optimizer: Optimizer) -> Any:
+def _check_value(pattern: str, value: Any, optimizer: Optimizer) -> Any:
     if is_number(value):
         if 0.0 <= float(value) < math.inf:
             return float(value)

@@ -31,7 +31,7 @@ def first_match(name: str, patterns: Sequence[str]) -> int | None:
 
 
 def mask_of(pattern: str, params: Any) -> Any:
-    """Return the tree that tells for each parameter whether its name matches `pattern`."""
+    """Return a tree that says for each parameter whether its name matches `pattern`."""
     return jax.tree.map_with_path(
         lambda path, _: fnmatchcase(parameter_name(path), pattern), params
     )

@@ -168,7 +168,7 @@ def _skipping(
 
 
 def _spoils(before: Any, after: Any) -> Array:
-    """Tell whether a value of an optimizer's state stops being finite."""
+    """Return whether a value of an optimizer's state stops being finite."""
     lost = [
         jnp.any(jnp.isfinite(old) & ~jnp.isfinite(new))
         for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)

@@ -85,11 +85,11 @@ class FitTogether:
 
         Raises DivergenceError where no member is left.
         """
-        self._weights = self._stacked([learner.weights for learner in self._learners])
-        self._buffers = self._stacked([split_model(x.model)[2] for x in self._learners])
+        self._weights = self._stack_members([learner.weights for learner in self._learners])
+        self._buffers = self._stack_members([split_model(x.model)[2] for x in self._learners])
         for learner, fit in zip(self._learners, self._fits, strict=True):
             fit.opt_state = learner.new_optimizer_state()
-        state = self._stacked(
+        state = self._stack_members(
             [x.state_before(fit) for x, fit in zip(self._learners, self._fits, strict=True)]
         )
         try:
@@ -176,18 +176,18 @@ class FitTogether:
         if not self._same_batches:
             runs_of_all = [learner.runs_of_epoch(fit, epoch) for learner, fit in each]
             for runs in zip(*runs_of_all, strict=True):
-                feeds = self._stacked([run.feed for run in runs])
-                yield None, feeds, self._stacked([run.context for run in runs]), runs[0].count
+                feeds = self._stack_members([run.feed for run in runs])
+                yield None, feeds, self._stack_members([run.context for run in runs]), runs[0].count
             return
         contexts = [learner.context_of(fit, epoch) for learner, fit in each]
         made = 0
         for run in first.runs_of_epoch(fit, epoch):
             count, capacity = int(run.count), len(run.context.step)
             own = [context_of_run(context, made, count, capacity) for context in contexts]
-            yield self._placement.everywhere(run.feed), None, self._stacked(own), run.count
+            yield self._placement.everywhere(run.feed), None, self._stack_members(own), run.count
             made += count
 
-    def _stacked(self, trees: Sequence[Any]) -> Any:
+    def _stack_members(self, trees: Sequence[Any]) -> Any:
         """Return the members' arrays with a first axis of members, spread over the devices."""
         rows = [trees[row] for row in self._rows]
         return self._placement.spread_members(jax.tree.map(_stack, *rows))

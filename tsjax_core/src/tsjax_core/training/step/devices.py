@@ -24,7 +24,7 @@ _SHARE = "share"
 
 def count_cores_as(n_devices: int) -> None:
     """Let the cores of the processor count as `n_devices` devices, if nothing is computed yet."""
-    # Later it cannot be changed, and whoever needs the devices says that they are missing.
+    # Later it cannot be changed, and what needs the devices says that they are missing.
     config: Any = jax.config
     with suppress(RuntimeError):
         config.update("jax_num_cpu_devices", n_devices)
@@ -110,7 +110,7 @@ class Placement:
         )
 
     def constrain(self, batch: Batch) -> Batch:
-        """Tell the compiler that the windows of `batch` are spread; called while tracing."""
+        """State to the compiler that the windows of `batch` are spread; called while tracing."""
         if self._mesh is None:
             return batch
         spread = NamedSharding(self._mesh, _Spec(_SHARE))

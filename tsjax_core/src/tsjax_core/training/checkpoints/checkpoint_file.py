@@ -128,11 +128,11 @@ def read_checkpoint(path: Path) -> Stored:
 
 
 def _check_writer(path: Path, description: Mapping[str, Any]) -> None:
-    here = version_of("tsjax-core")
-    if description["tsjax-core"] != here or description["format"] != FORMAT:
+    here, there = version_of("tsjax-core"), description["tsjax-core"]
+    if there != here or description["format"] != FORMAT:
         raise CheckpointError(
-            f"the checkpoint {path} was written by tsjax-core {description['tsjax-core']}, and this "
-            f"is {here}; another version may compute other numbers. Install that one to go on: "
-            f"pip install tsjax-core=={description['tsjax-core']}",
+            f"the checkpoint {path} was written by tsjax-core {there}, and this is {here}; another "
+            "version may compute other numbers. Install that one to go on: "
+            f"pip install tsjax-core=={there}",
             path=path,
         )

@@ -17,7 +17,7 @@ lint:
     uv run ruff check
     uv run ruff format --check
 
-# Mend what can be mended without a decision.
+# Fix what can be fixed without a decision.
 fix:
     uv run ruff check --fix
     uv run ruff format

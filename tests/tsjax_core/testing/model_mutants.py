@@ -77,6 +77,13 @@ def breaks(clause: str, **facts: Any) -> Callable[[type], type]:
     return register
 
 
+@breaks("test_model_can_be_built")
+class LayersInAList(SoundModel):
+    def __init__(self, spec, signals, *, rngs):
+        super().__init__(spec, signals, rngs=rngs)
+        self.layers = [nnx.Linear(2, 2, rngs=rngs)]
+
+
 @breaks("test_spec_is_hashable")
 @dataclass(frozen=True)
 class ListOption(Sound):
@@ -265,6 +272,8 @@ class ReadsTheMeasuredOutput(Sound):
 
 
 class TakesTheMeasuredOutputWithoutDerivative(SoundModel):
+    init_window = 6
+
     def __call__(self, u, y):
         x = jax.lax.stop_gradient(y) - self.y_scale.mean[...]
         return super().__call__(u) + 0.5 * x
@@ -277,6 +286,7 @@ class TakesTheMeasuredOutputWithoutDerivative(SoundModel):
 @dataclass(frozen=True)
 class ReadsTheMeasuredOutputInSecret(Sound):
     reads = ("u", "y")
+    init_window = 6
     model = TakesTheMeasuredOutputWithoutDerivative
 
 
@@ -410,11 +420,6 @@ class ForgetsItsStateBeforeALongChunk(SoundModel):
         return super().advance(u, state if u.shape[1] < 30 else self.initial_state(len(u)))
 
 
-@hookimpl
-def tsjax_models():
-    return {"sound": Sound} | {f"broken_{i}": spec for i, (_, spec, _) in enumerate(BROKEN)}
-
-
 @breaks("test_initial_window_is_as_declared")
 @dataclass(frozen=True)
 class StatesAWindow(Sound):
@@ -476,7 +481,7 @@ class SoundCarrier(SoundModel):
         return batch["position"][:, :1] <= 0
 
     def __call__(self, u, *, batch=None):
-        if batch is None:
+        if batch is None or "position" not in batch:
             return super().__call__(u)
         before = jnp.where(self.begins(batch), 0.0, self.carry[...])
         y, after = self.advance(u, {"x": before})
@@ -514,3 +519,10 @@ class CarriesInAVariableOfItsOwn(SoundCarrier):
     def begin_training(self, batch_size):
         super().begin_training(batch_size)
         self.also = nnx.data(nnx.Variable(jnp.zeros((batch_size, 1))))
+
+
+@hookimpl
+def tsjax_models():
+    return {"sound": Sound, "carrying": SoundCarrying} | {
+        f"broken_{i}": spec for i, (_, spec, _) in enumerate(BROKEN)
+    }

@@ -129,7 +129,8 @@ class CarryingModel(Protocol):
     """A model whose rows go on from batch to batch in training, in `Carry` variables.
 
     In training it declares `batch`: a row whose `batch["position"][:, 0]` is 0 or less begins a
-    new sequence. Without `batch`, as in evaluation, it does not look at the carry.
+    new sequence. Without `batch`, as in evaluation, or without `position` in it, the carry is not
+    looked at.
     """
 
     def begin_training(self, batch_size: int) -> None:

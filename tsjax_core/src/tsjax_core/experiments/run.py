@@ -11,12 +11,15 @@ import inspect
 import json
 import platform
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import tomli_w
@@ -172,8 +175,10 @@ def _complete(
     ended, advice, resumable = "finished", "", False
     try:
         # Wherever an interrupt comes, the best weights are back and the last checkpoint is whole.
-        with closing(saved), closing(safe), closing(shown):
+        with closing(saved), closing(safe), closing(shown), noticed_interrupts() as was_interrupted:
             for _ in _record_epochs(before, shown, out / "history.csv"):
+                if was_interrupted():
+                    raise KeyboardInterrupt  # noqa: TRY301 - as if it had not been lost
                 # It is written last, and an old one would make an unfinished run look finished.
                 if (out / REPORT).exists():
                     shutil.rmtree(out / REPORT)
@@ -209,6 +214,29 @@ def _complete(
         ended,
         resumable,
     )
+
+
+@contextmanager
+def noticed_interrupts() -> Iterator[Callable[[], bool]]:
+    """Give a function that says whether Ctrl-C was pressed in the block.
+
+    Ctrl-C raises KeyboardInterrupt as always; but raised within a callback of a compiler, Python
+    can do no more than print it, and the training would go on as if nothing had happened.
+    """
+    pressed = threading.Event()
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.default_int_handler(number, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    before = signal.signal(signal.SIGINT, notice)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def load_run(path: Path) -> tuple[Experiment, SavedModel]:

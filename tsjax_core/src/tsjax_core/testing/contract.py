@@ -29,6 +29,10 @@ def _note(test: Conformance, name: str) -> None:
     vars(test)["_has_run"] = name
 
 
+class Blocked(Exception):  # noqa: N818 - it is no failure of the clause that meets it
+    """What a clause needs cannot be made, which another clause reports."""
+
+
 def clause(check: Callable[[C], None]) -> Callable[[C], None]:
     """Mark a test method as a clause of a contract. Its docstring is the sentence of the clause."""
 
@@ -37,6 +41,9 @@ def clause(check: Callable[[C], None]) -> Callable[[C], None]:
         # What pytest.skip raises is no Exception, so that a skipped clause does not count as run.
         try:
             check(self)
+        except Blocked as cause:
+            vars(self)["_has_run"] = check.__name__
+            pytest.xfail(str(cause))
         except Exception:
             _note(self, check.__name__)
             _failed[type(self)].add(check.__name__)
@@ -65,7 +72,9 @@ def failures(contract: type[Conformance]) -> dict[str, str]:
     failed = {}
     for name in clauses_of(contract):
         try:
-            getattr(contract(), name)()
+            inspect.unwrap(getattr(contract, name))(contract())
+        except Blocked:
+            continue
         except Exception as error:  # noqa: BLE001 - whatever a component raises is its failure
             failed[name] = f"{type(error).__name__}: {error}"
     return failed

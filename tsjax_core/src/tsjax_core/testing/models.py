@@ -21,7 +21,7 @@ from tsjax_core.inference.predict import predict, y_argument
 from tsjax_core.inference.saved_model import load_model, save_model
 from tsjax_core.protocols import AuxModel, FiniteMemory, MeasuringModel, ModelSpec
 from tsjax_core.signatures import declare
-from tsjax_core.testing.contract import Conformance, clause
+from tsjax_core.testing.contract import Blocked, Conformance, clause
 from tsjax_core.testing.probes import (
     disturb,
     gradients,
@@ -70,6 +70,15 @@ class ModelConformance(Conformance):
 
     steps: ClassVar[int] = 24
     """Samples of the sequences that the model is called with, after the initial window."""
+
+    @clause
+    def test_model_can_be_built(self) -> None:
+        """The specification builds an nnx.Module whose parts flax can take apart."""
+        model = self.spec.build(self._signals(), rngs=nnx.Rngs(1))
+        assert isinstance(model, nnx.Module), (
+            f"build returns {type(model).__name__}; a model is a flax.nnx.Module"
+        )
+        nnx.split(model)
 
     @clause
     def test_spec_is_hashable(self) -> None:
@@ -403,7 +412,15 @@ class ModelConformance(Conformance):
         )
 
     def _build(self, signals: Signals | None = None, *, seed: int = 1) -> Any:
-        return self.spec.build(signals or self._signals(), rngs=nnx.Rngs(seed))
+        try:
+            model = self.spec.build(signals or self._signals(), rngs=nnx.Rngs(seed))
+            nnx.split(model)
+        except Exception as error:
+            if signals is not None:
+                self._build()
+                raise
+            raise Blocked("the model cannot be built, see test_model_can_be_built") from error
+        return model
 
     def _model(self, signals: Signals | None = None) -> Any:
         """Return a model with disturbed parameters."""

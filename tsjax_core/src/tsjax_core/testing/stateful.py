@@ -101,7 +101,12 @@ class StatefulModelConformance(ModelConformance):
     def test_state_can_be_one_array(self) -> None:
         """`unflatten_state` gives back the state of which `flatten_state` made one array."""
         model, inputs = self._stateful(), self._inputs(time=self.chunks[1])
-        _, state = _advance(model, inputs, model.initial_state(3))
+        before = model.initial_state(3)
+        _, state = _advance(model, inputs, before)
+        shapes = [[jnp.shape(x) for x in jax.tree.leaves(tree)] for tree in (before, state)]
+        if shapes[0] != shapes[1] or any(shape[:1] != (3,) for shape in shapes[0]):
+            # Other clauses report that.
+            return
         again = unflatten_state(flatten_state(state), model.initial_state(1))
         for before, after in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True):
             assert np.array_equal(before, after), (

@@ -491,20 +491,26 @@ class Learner:
         buffers = self.placement.everywhere(buffers)
         reports: list[StepReport] = []
         begin = self.steps
-        for run in self.runs_of_epoch(fit, epoch):
-            state, report = self.engine.make_run(
-                run._replace(feed=self.placement.spread(run.feed)),
-                state,
-                buffers,
-                self.signals_on_device,
-                self.weights,
-            )
-            if reports:
-                # One run is made while the next is prepared; more would outrun the progress.
-                reports[-1].skipped.block_until_ready()
-            reports.append(report)
-            self.steps += int(run.count)
-            self.progress = (epoch + (self.steps - begin) / fit.steps_per_epoch) / fit.n_epochs
+        try:
+            for run in self.runs_of_epoch(fit, epoch):
+                state, report = self.engine.make_run(
+                    run._replace(feed=self.placement.spread(run.feed)),
+                    state,
+                    buffers,
+                    self.signals_on_device,
+                    self.weights,
+                )
+                if reports:
+                    # One run is made while the next is prepared; more would outrun the progress.
+                    reports[-1].skipped.block_until_ready()
+                reports.append(report)
+                self.steps += int(run.count)
+                self.progress = (epoch + (self.steps - begin) / fit.steps_per_epoch) / fit.n_epochs
+        except KeyboardInterrupt:
+            # The process may end next, and must not while the device computes.
+            for report in reports:
+                report.skipped.block_until_ready()
+            raise
         fetched: list[StepReport] = jax.device_get(self.placement.local(reports))
         record = join_reports(fetched, self.steps - begin, self.engine.term_names)
         return self.placement.local(state), record.result(epoch)

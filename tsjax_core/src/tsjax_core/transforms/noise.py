@@ -156,7 +156,7 @@ def _added(draw: Callable[[Array, Array], Array], p: float, name: str) -> BatchT
 
 
 def _checked_groups(groups: Any) -> HostArray:
-    given = groups.tolist() if isinstance(groups, np.ndarray) else groups
+    given = groups.tolist() if hasattr(groups, "tolist") else groups
     if (
         not isinstance(given, list | tuple)
         or any(isinstance(g, bool) or not isinstance(g, Integral) for g in given)

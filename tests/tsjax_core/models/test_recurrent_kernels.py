@@ -85,7 +85,10 @@ def test_states_and_gradients_are_those_of_the_equations(cell, sizes, precision)
     assert_close(*gradients, tolerance)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    "cell",
+    ["rnn", *(pytest.param(cell, marks=pytest.mark.slow) for cell in CELLS if cell != "rnn")],
+)
 def test_derivatives_exist_in_both_modes_and_to_third_order(cell):
     """Forward mode, Hessian products of both kinds and a third derivative, in float64."""
     with jax.enable_x64(True):

@@ -327,6 +327,7 @@ def test_windows_of_different_lengths_in_one_step_are_told(two_by_three):
     assert [learner.steps for learner in learners] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_members_on_several_devices(two_by_three):
     """Three members on two devices, and two on four, with the same batches and with their own."""
     flags = "--xla_force_host_platform_device_count=4"

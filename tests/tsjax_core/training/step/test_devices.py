@@ -51,6 +51,7 @@ def assert_equal(got: dict, expected: dict) -> None:
         np.testing.assert_allclose(got[name], value, rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", ["gru resident", "gru streamed", "lstm resident", "normed streamed"]
 )

@@ -20,16 +20,19 @@ from tsjax_core import (
     LSTM,
     Bounded,
     BoundedParameter,
+    Checkpoints,
     FrozenMapping,
     GRULearner,
     InitialState,
     Learner,
     Simulator,
+    also_in_evaluation,
     clip_gradients,
     compose_losses,
     constant,
     create_grain_dls,
     estimate_state,
+    find_learning_rate,
     fit_population,
     fit_population_iter,
     flatten_state,
@@ -261,6 +264,7 @@ def test_a_checkpoint_is_whole_when_the_call_returns_and_can_be_changed(data, tm
     more = list(longer.resume(path, n_epochs=5))
     assert [r.epoch for r in more] == [1, 2, 3, 4]
     assert longer.history[0] == learner.history[0]
+    assert longer.fit_in_progress.rates.max() == pytest.approx(1e-3, rel=0.05)
     faster = GRULearner(data, hidden_size=3, loss=normalized_mse)
     list(faster.resume(path, lr=1e-2, schedule=constant()))
     assert faster.fit_in_progress.rates.tolist() == pytest.approx(
@@ -641,3 +645,64 @@ def test_a_loss_may_be_bound_by_partial(data):
         4.0 * GRULearner(data, hidden_size=2).fit(1, show_progress=False)[0].valid_loss, rel=0.2
     )
     assert set(result.terms) == {"scaled"}
+
+
+def test_the_first_samples_that_dominate_the_error_are_reported():
+    """A record that begins far from zero, and a model that begins at zero."""
+    from tsjax_core.experiments.report import early_errors
+
+    n = np.arange(400)
+    decay = {"u": np.sin(n / 9.0), "y": 5.0 * 0.8**n + 0.01 * np.sin(n / 9.0)}
+    data = create_grain_dls(
+        ["u"], ["y"], {"train": decay, "valid": decay, "test": decay}, win_sz=80, dt=0.1
+    )
+    evaluation = GRULearner(data, hidden_size=2).evaluate("test")
+    count, share = evaluation.early_share()
+    assert count == 20
+    assert share > 0.5
+    print(early_errors(evaluation))
+    assert "the first 20 samples of each file hold" in early_errors(evaluation)
+    skipped = GRULearner(data, hidden_size=2, n_skip=60).evaluate("test")
+    assert early_errors(skipped) == ""
+
+
+def test_a_marked_transform_acts_in_evaluation_and_not_in_prediction(data):
+    """Prediction runs the model on its inputs as they are."""
+
+    def doubled(batch):
+        return {**batch, "u": 2.0 * batch["u"]}
+
+    learner = GRULearner(data, hidden_size=2, batch_transform=also_in_evaluation(doubled))
+    (pred, _), *_ = learner.evaluate("test").pairs
+    u = data.test[0]["u"]
+    np.testing.assert_allclose(pred[0], learner.predict(2.0 * u), atol=1e-5)
+    assert not np.allclose(pred[0], learner.predict(u), atol=1e-3)
+
+
+def test_the_learning_rate_finder_leaves_a_running_fit_alone(data, tmp_path):
+    """The fit goes on to its bits, and its checkpoints are its own."""
+    histories = []
+    for search in (False, True):
+        learner = GRULearner(data, hidden_size=2)
+        checkpoints = Checkpoints(tmp_path / str(search), keep_last=9)
+        for result in checkpoints.follow(learner.fit_iter(3), learner):
+            if search and result.epoch == 0:
+                before = learner.fit_in_progress
+                find_learning_rate(learner, 1e-4, 1.0, n_steps=20)
+                assert learner.fit_in_progress is before
+                assert learner.progress == pytest.approx(1 / 3)
+        assert checkpoints.epochs == (1, 2, 3)
+        histories.append(learner.history)
+    assert histories[0] == histories[1]
+
+
+def test_a_snapshot_keeps_the_fit_of_its_moment(data):
+    """Going back to it and going on gives the epochs that were there before."""
+    learner = GRULearner(data, hidden_size=2)
+    results = learner.fit_iter(3)
+    next(results)
+    snapshot = learner.snapshot()
+    rest = list(results)
+    learner.restore(snapshot)
+    assert (learner.fit_in_progress.done, learner.epochs_done) == (1, 1)
+    assert list(learner._epochs(learner.fit_in_progress)) == rest

@@ -241,6 +241,28 @@ def test_a_run_that_ctrl_c_ended_goes_on(interrupted, whole, tsjax):
     assert numbers(run) == whole
 
 
+def test_a_run_is_prolonged(interrupted, tsjax):
+    """Before its end and after it; the epochs that were done stay, and fewer are refused."""
+    run, _ = interrupted
+    done = numbers(run)[0]
+    status, out, _ = tsjax("resume", run, "--epochs", 5)
+    assert status == 0
+    assert "resuming after epoch 2 of 5" in out
+    assert load_experiment(run / "experiment.toml").train.epochs == 5
+    before = numbers(run)[0]
+    assert len(before) == 5
+    assert before[:2] == done[:2]
+    assert tsjax("resume", run, "--epochs", 6)[0] == 0
+    after = numbers(run)[0]
+    assert len(after) == 6
+    assert after[:5] == before
+    text = (run / "experiment.toml").read_text()
+    status, _, err = tsjax("resume", run, "--epochs", 3)
+    assert status == 2
+    assert "n_epochs = 3, and 6 epochs are done; give as many or more." in err
+    assert (run / "experiment.toml").read_text() == text
+
+
 def test_a_resumed_run_that_is_killed_before_it_saves_is_not_finished(
     interrupted, whole, tsjax, monkeypatch
 ):
@@ -249,7 +271,7 @@ def test_a_resumed_run_that_is_killed_before_it_saves_is_not_finished(
 
     run, _ = interrupted
 
-    def killed(*_):
+    def killed(*_, **__):
         raise SystemExit(9)
 
     with monkeypatch.context() as patch:
@@ -330,17 +352,17 @@ def test_a_run_killed_before_its_report_is_completed(interrupted, tsjax):
 
 def test_early_stopping_goes_on_counting(folder, tsjax, tmp_path):
     """A run that is killed while it waits stops at the epoch at which it would have stopped."""
-    options = {"patience": 3, "monitor": "rmse", "mode": "max", "checkpoints": 1, "average": None}
+    options = {"patience": 3, "monitor": "core/rmse", "mode": "max", "checkpoints": 1, "average": None}
     file = experiment(folder, "patient", epochs=30, **options)
     status, out, _ = tsjax("train", file, "--out", tmp_path / "whole")
     assert status == 0
     rows = len(numbers(tmp_path / "whole")[0])
-    assert f"stopped after epoch {rows}: no better rmse for 3 epochs" in out
-    assert f"kept the model of epoch {rows - 3} (best rmse)" in out
+    assert f"stopped after epoch {rows}: no better core/rmse for 3 epochs" in out
+    assert f"kept the model of epoch {rows - 3} (best core/rmse)" in out
     assert trained(file, tmp_path / "run", until=rows - 1) == 1
     status, out, _ = tsjax("resume", tmp_path / "run")
     assert status == 0
-    assert f"stopped after epoch {rows}: no better rmse" in out
+    assert f"stopped after epoch {rows}: no better core/rmse" in out
     assert numbers(tmp_path / "run") == numbers(tmp_path / "whole")
     assert tsjax("resume", tmp_path / "run")[0] == 2
 
@@ -372,7 +394,7 @@ def test_what_a_run_needs_and_is_not_there_is_told(interrupted, tsjax):
     assert "experiment.toml: [model] name: " in err
     assert "'gone'" in err
     assert "belong to another training: model: GRU(" in told("hidden_size = 6", "hidden_size = 7")
-    assert "seed: 0 there, 1 here" in told("seed = 0\nmetrics", "seed = 1\nmetrics")
+    assert "seed: 0 there, 1 here" in told("seed = 0\ninitial_state", "seed = 1\ninitial_state")
     assert "win_sz: 40 there, 50 here" in told("win_sz = 40", "win_sz = 50")
     assert "checksum of the experiment: " in told("std = [\n    0.01", "std = [\n    0.02")
     err = told("dataset = ", 'dataset = "nowhere" # ')

@@ -253,6 +253,13 @@ def resume(
         int | None,
         typer.Option(help="Go on after this epoch, counted from 1.", show_default="the last one"),
     ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Prolong the training to this many epochs in all.",
+            show_default="as in the experiment",
+        ),
+    ] = None,
 ) -> None:
     """Go on with a training that was interrupted, to the numbers that it would have had."""
     _keep_compiled_programs()
@@ -260,7 +267,7 @@ def resume(
     from tsjax_core.experiments.run import EXPERIMENT, resume
 
     console = _console()
-    result = resume(run, console, epoch)
+    result = resume(run, console, epoch, epochs)
     _print_result(result, load_experiment(run / EXPERIMENT), console)
 
 

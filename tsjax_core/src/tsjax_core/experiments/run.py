@@ -13,9 +13,10 @@ import platform
 import shutil
 import signal
 import threading
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -97,7 +98,7 @@ def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
     with held_directory(out):
         _write_experiment(out / EXPERIMENT, experiment, learner)
         _write_versions(out / "versions.json")
-        learner.description = (out / EXPERIMENT).read_text(encoding="utf-8")
+        learner.description = _describe_training(out / EXPERIMENT)
         options = experiment.train
         results = learner.fit_iter(options.epochs, options.lr, SCHEDULES[options.schedule]())
         kept = False
@@ -115,16 +116,20 @@ def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
         return result
 
 
-def resume(run: Path, console: Console, epoch: int | None = None) -> RunResult:
+def resume(
+    run: Path, console: Console, epoch: int | None = None, epochs: int | None = None
+) -> RunResult:
     """Go on with the run in the directory `run` after its last checkpoint, or that of `epoch`.
 
     It ends as it would have without the interruption, to the bit. A run without any checkpoint
-    begins anew.
+    begins anew. With `epochs` in all, it is prolonged: the epochs that are left have the learning
+    rates of a training of that length, and the run's experiment states it.
 
     Raises:
         RunDirectoryError: There is no run, it is finished, or another process trains it.
         CheckpointError: A checkpoint cannot be read or written.
-        ConfigError, DataError, PluginError: What the experiment names is not there any more.
+        ConfigError, DataError, PluginError: What the experiment names is not there any more, or
+            more epochs are done than `epochs`.
         TrainingError: No epoch ended with a finite value.
     """
     if not (run / EXPERIMENT).exists():
@@ -136,15 +141,23 @@ def resume(run: Path, console: Console, epoch: int | None = None) -> RunResult:
     with held_directory(run):
         experiment = load_experiment(run / EXPERIMENT)
         learner = experiment.build()
-        learner.description = (run / EXPERIMENT).read_text(encoding="utf-8")
+        learner.description = _describe_training(run / EXPERIMENT)
+        if epochs is not None:
+            experiment = replace(experiment, train=replace(experiment.train, epochs=epochs))
         options = experiment.train
+        schedule = SCHEDULES[options.schedule]()
         checkpoints = run / CHECKPOINTS
         if epoch is not None or stored_epochs(checkpoints):
-            results = learner.resume(checkpoints, epoch)
+            changed = {} if epochs is None else {"n_epochs": epochs, "schedule": schedule}
+            results = learner.resume(checkpoints, epoch, **changed)
             console.print(f"resuming after epoch {len(learner.history)} of {options.epochs}")
         else:
-            results = learner.fit_iter(options.epochs, options.lr, SCHEDULES[options.schedule]())
+            results = learner.fit_iter(options.epochs, options.lr, schedule)
             console.print("no epoch had ended; beginning anew")
+        if epochs is not None:
+            tables = tomllib.loads((run / EXPERIMENT).read_text(encoding="utf-8"))
+            tables["train"]["epochs"] = epochs
+            _write_whole(run / EXPERIMENT, tomli_w.dumps(tables))
         return _complete(learner, experiment, run, results)
 
 
@@ -316,9 +329,20 @@ def _write_experiment(file: Path, experiment: Experiment, learner: Learner) -> N
             "Choose another directory with --out.",
             path=file.parent,
         )
-    # Whole or not at all, because a run that is killed is resumed from it.
+    _write_whole(file, tomli_w.dumps(tables))
+
+
+def _describe_training(file: Path) -> str:
+    """Return what an experiment trains, however long: resuming compares it."""
+    tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    tables.get("train", {}).pop("epochs", None)
+    return tomli_w.dumps(tables)
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """Write `file` whole or not at all, because a run that is killed is resumed from it."""
     fresh = file.with_name(f".{file.name}")
-    fresh.write_text(tomli_w.dumps(tables), encoding="utf-8")
+    fresh.write_text(text, encoding="utf-8")
     fresh.replace(file)
 
 

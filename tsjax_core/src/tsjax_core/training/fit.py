@@ -19,15 +19,16 @@ from tsjax_core.types import HostArray
 class Fit:
     """The plan of a fit, and what passes from one of its epochs to the next.
 
-    `rates` has the learning rate of every step, (n_epochs * steps,). `done` counts the epochs that
-    ended. `opt_state` is the optimizer's state, None before the first. `raw` holds the parameters
-    that training goes on from where the model holds others: their average. Parameters that are in
-    the model are taken from there, so that a loop may change them between two epochs. Every fit
-    has a `name` of its own.
+    `rates` has the learning rate of every step, (n_epochs * steps,), `lr` times its factor. `done`
+    counts the epochs that ended. `opt_state` is the optimizer's state, None before the first. `raw`
+    holds the parameters that training goes on from where the model holds others: their average.
+    Parameters that are in the model are taken from there, so that a loop may change them between
+    two epochs. Every fit has a `name` of its own.
     """
 
     n_epochs: int
     rates: HostArray
+    lr: float
     done: int = 0
     opt_state: Any = None
     raw: Any = None
@@ -73,7 +74,7 @@ def plan_fit(n_epochs: int, rate: float, schedule: Schedule | None, steps_per_ep
             f"progress of shape {progress.shape}; return one factor per value, all finite.",
             key="schedule",
         )
-    return Fit(n_epochs, rates)
+    return Fit(n_epochs, rates, rate)
 
 
 def _progress(n_steps: int) -> HostArray:

@@ -237,8 +237,9 @@ class Learner:
         1), and trains the epochs that are left: to the same bits as without the interruption.
 
         With `lr`, `schedule` or `n_epochs` the fit is changed from there on: the epochs that are
-        left have the rates of a fit of `n_epochs` in all (those of the interrupted fit unless
-        given), as `fit_iter` would plan it. A larger `n_epochs` prolongs the fit.
+        left have the rates of a fit of `n_epochs` in all at `lr` (those of the interrupted fit
+        unless given), as `fit_iter` would plan it with `schedule`. A larger `n_epochs` prolongs
+        the fit.
 
         Raises:
             CheckpointError: There is no such checkpoint, it is damaged, another version of tsjax
@@ -253,7 +254,7 @@ class Learner:
         assert fit is not None
         if given != (None, None, None):
             total = fit.n_epochs if n_epochs is None else n_epochs
-            rate = self.optimizer.check_rate(lr)
+            rate = fit.lr if lr is None else self.optimizer.check_rate(lr)
             plan = plan_fit(total, rate, schedule, self.pipeline.steps_per_epoch)
             if plan.n_epochs < fit.done:
                 raise ConfigError(

@@ -22,7 +22,7 @@ from tsjax_core.types import HostArray
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
-FORMAT = 1
+FORMAT = 2
 _ARRAY = "state"
 
 

@@ -40,6 +40,7 @@ def pack_snapshot(
     facts = {
         "done": fit.done,
         "n_epochs": fit.n_epochs,
+        "lr": fit.lr,
         "fit": fit.name,
         "averaged": fit.raw is not None,
         "steps": snapshot.steps,
@@ -103,6 +104,7 @@ def unpack_snapshot(stored: Stored, tree: Any) -> TrainingSnapshot:
     fit = Fit(
         n_epochs=facts["n_epochs"],
         rates=np.asarray(arrays["rates"]),
+        lr=facts["lr"],
         done=facts["done"],
         opt_state=arrays["optimizer"],
         raw=arrays["raw"],

@@ -352,7 +352,13 @@ def test_a_run_killed_before_its_report_is_completed(interrupted, tsjax):
 
 def test_early_stopping_goes_on_counting(folder, tsjax, tmp_path):
     """A run that is killed while it waits stops at the epoch at which it would have stopped."""
-    options = {"patience": 3, "monitor": "core/rmse", "mode": "max", "checkpoints": 1, "average": None}
+    options = {
+        "patience": 3,
+        "monitor": "core/rmse",
+        "mode": "max",
+        "checkpoints": 1,
+        "average": None,
+    }
     file = experiment(folder, "patient", epochs=30, **options)
     status, out, _ = tsjax("train", file, "--out", tmp_path / "whole")
     assert status == 0

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tsjax_ar.inner import (
+    DEFAULT_INNER,
     check_inner,
     check_stateful,
     delay,
@@ -20,7 +21,6 @@ from tsjax_ar.inner import (
 )
 from tsjax_core.checks import check_choices, check_counts, share
 from tsjax_core.errors import ConfigError
-from tsjax_core.models.recurrent import GRU
 from tsjax_core.models.scaling import Standardize, require_signals
 from tsjax_core.protocols import AuxModel, ModelSpec, StatefulAuxModel
 from tsjax_core.types import Array, Signals
@@ -32,12 +32,12 @@ class ARState(NamedTuple):
     """State of an `ARModel`.
 
     `inner` is the state of the model inside, `fed` (batch, n_y) the outputs that it is given next,
-    in physical units, and `count` (batch, 1) the samples so far.
+    in physical units, and `samples` (batch, 1) counts those so far.
     """
 
     inner: Any
     fed: Array
-    count: Array
+    samples: Array
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class AR:
             Between them, the probability rises linearly.
     """
 
-    model: ModelSpec = GRU()  # noqa: RUF009 - frozen
+    model: ModelSpec = DEFAULT_INNER
     init_window: int = 20
     training: Training = "free_run"
     schedule_begin: float = 0.0
@@ -142,7 +142,7 @@ class ARModel(nnx.Module):
     ) -> tuple[Array, Mapping[str, Array]]:
         """Simulate as a call does; return the outputs and the intermediate values."""
         y = fill_gaps(y, self.y_scale.mean[...])
-        for_inner, for_chance = (None, None) if key is None else jax.random.split(key)
+        for_inner, for_chance = (None, jax.random.key(0)) if key is None else jax.random.split(key)
         mode = "free_run" if progress is None else self.spec.training
         if mode == "teacher_forcing":
             out, aux = self._force(u, y, further, for_inner)
@@ -183,9 +183,9 @@ class ARModel(nnx.Module):
         if y is None:
             y = jnp.zeros((*u.shape[:2], state.fed.shape[-1]), state.fed.dtype)
         y = fill_gaps(y, self.y_scale.mean[...])
-        early = state.count + jnp.arange(u.shape[1], dtype=state.count.dtype) < self.init_window
+        early = state.samples + jnp.arange(u.shape[1], dtype=state.samples.dtype) < self.init_window
         out, inner, fed, _ = self._feed_back(u, y, early, state.inner, state.fed, further, key)
-        return out, ARState(inner, fed, state.count + u.shape[1])
+        return out, ARState(inner, fed, state.samples + u.shape[1])
 
     def predict_ahead(self, u: Array, y: Array, *further: Array, steps: int = 1) -> Array:
         """Return each output as predicted `steps` samples before, (batch, time, n_y).
@@ -208,8 +208,8 @@ class ARModel(nnx.Module):
             x = jnp.concatenate(at, -1)[:, None]
             return self.inner.advance(x, inner, *further)[1], inner
 
-        swapped = (jnp.swapaxes(x[:, :starts], 0, 1) for x in (u, past))
-        _, inners = jax.lax.scan(measure, begin.inner, tuple(swapped))
+        first = jnp.swapaxes(u[:, :starts], 0, 1), jnp.swapaxes(past[:, :starts], 0, 1)
+        _, inners = jax.lax.scan(measure, begin.inner, first)
         # All starts are one batch, (starts * batch, ...).
         inners = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), inners)
         fed = jnp.swapaxes(past[:, :starts], 0, 1).reshape(starts * batch, -1)
@@ -283,8 +283,8 @@ class ARModel(nnx.Module):
             fed = jnp.where(is_measured, y_t, out[:, 0])
             return (inner, fed), (out[:, 0], {name: value[:, 0] for name, value in aux.items()})
 
-        swapped = (jnp.swapaxes(x, 0, 1) for x in (u, y, measured[..., None]))
-        (inner, fed), (out, aux) = jax.lax.scan(step, (inner, fed), tuple(swapped))
+        every = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (u, y, measured[..., None]))
+        (inner, fed), (out, aux) = jax.lax.scan(step, (inner, fed), every)
         out, aux = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (out, aux))
         return out, inner, fed, aux
 
@@ -312,7 +312,7 @@ class EstimatingARModel(ARModel):
         state = self.initial_state(len(u))
         x = jnp.concatenate([u, delay(y, state.fed)], -1)
         _, inner = self.inner.advance(x, state.inner)
-        return ARState(inner, y[:, -1], jnp.full_like(state.count, self.init_window))
+        return ARState(inner, y[:, -1], jnp.full_like(state.samples, self.init_window))
 
 
 def _over_time(aux: Mapping[str, Array], time: int) -> dict[str, Array]:

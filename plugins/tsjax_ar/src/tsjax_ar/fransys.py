@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tsjax_ar.inner import (
+    DEFAULT_INNER,
     check_inner,
     check_stateful,
     fill_gaps,
@@ -22,7 +23,6 @@ from tsjax_ar.observation import check_observable, in_parts, observe_states
 from tsjax_core.checks import check_counts, share
 from tsjax_core.errors import ConfigError
 from tsjax_core.models.layers import linear
-from tsjax_core.models.recurrent import GRU
 from tsjax_core.models.scaling import Standardize, require_signals
 from tsjax_core.models.state import flatten_state, unflatten_state
 from tsjax_core.protocols import ModelSpec
@@ -32,13 +32,13 @@ from tsjax_core.types import Array, Signals
 class FranSysState(NamedTuple):
     """State of a `FranSysModel`.
 
-    `diagnosis` and `prognosis` are the states of its two networks, and `count` (batch, 1) is the
+    `diagnosis` and `prognosis` are the states of its two networks, and `samples` (batch, 1) is the
     number of samples so far. The prognosis acts after the initial window.
     """
 
     diagnosis: Any
     prognosis: Any
-    count: Array
+    samples: Array
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class FranSys:
             encoder, 0 to 1.
     """
 
-    diagnosis: ModelSpec = GRU()  # noqa: RUF009 - frozen
-    prognosis: ModelSpec = GRU()  # noqa: RUF009 - frozen
+    diagnosis: ModelSpec = DEFAULT_INNER
+    prognosis: ModelSpec = DEFAULT_INNER
     init_window: int = 50
     shortest_window: int | None = None
     encoder_size: int = 0
@@ -128,14 +128,14 @@ class FranSysModel(nnx.Module):
         self.prognosis: Any = spec.prognosis.build(signals, rngs=rngs)
         check_stateful("FranSys", "prognosis", self.prognosis)
         check_observable("FranSys", "prognosis", self.prognosis)
-        size = flatten_state(self.prognosis.initial_state(1)).shape[-1]
+        model: Any = self.prognosis
+        size = flatten_state(model.initial_state(1)).shape[-1]
         states = tuple(f"state_{number}" for number in range(size))
         within = with_outputs_as_inputs(signals, states, unit_stats(size))
         self.diagnosis: Any = spec.diagnosis.build(within, rngs=rngs)
         check_stateful("FranSys", "diagnosis", self.diagnosis)
-        self.encoder = None
-        if spec.encoder_size:
-            self.encoder = StateEncoder(len(signals.outputs), spec.encoder_size, size, rngs=rngs)
+        n_y, hidden = len(signals.outputs), spec.encoder_size
+        self.encoder = StateEncoder(n_y, hidden, size, rngs=rngs) if hidden else None
 
     @property
     def init_window(self) -> int:
@@ -230,8 +230,8 @@ class FranSysModel(nnx.Module):
         """
         batch, time = u.shape[:2]
         if y is None:
-            y = jnp.zeros((batch, time, self.y_scale.mean.shape[-1]), state.count.dtype)
-        left = self.init_window - state.count[:, 0]
+            y = jnp.zeros((batch, time, self.y_scale.mean.shape[-1]), state.samples.dtype)
+        left = self.init_window - state.samples[:, 0]
         begin = jnp.clip(left, 0, time).astype(jnp.int32)
         estimated, diagnosis = self._diagnose_chunk(u, y, state, further, jnp.any(begin > 0))
         last = _take(estimated, jnp.clip(begin - 1, 0, estimated.shape[1] - 1))
@@ -242,7 +242,7 @@ class FranSysModel(nnx.Module):
         after = jnp.where(begin[:, None] < time, simulated[:, -1], flat)
         prognosis = unflatten_state(after, state.prognosis)
         return jnp.where(before, diagnosed, out), FranSysState(
-            diagnosis, prognosis, state.count + time
+            diagnosis, prognosis, state.samples + time
         )
 
     def begin_from(self, prognosis: Any) -> FranSysState:
@@ -252,7 +252,7 @@ class FranSysModel(nnx.Module):
         """
         batch = len(jax.tree.leaves(prognosis)[0])
         fresh = self.initial_state(batch)
-        done = jnp.full_like(fresh.count, self.init_window)
+        done = jnp.full_like(fresh.samples, self.init_window)
         return FranSysState(fresh.diagnosis, prognosis, done)
 
     def _begin(
@@ -344,9 +344,10 @@ class FranSysModel(nnx.Module):
             return done
 
         shapes = jax.eval_shape(diagnose)[0]
-        return jax.lax.cond(
+        found: tuple[Array, Any] = jax.lax.cond(
             needed, diagnose, lambda: (jnp.zeros(shapes.shape, shapes.dtype), state.diagnosis)
         )
+        return found
 
     @staticmethod
     def _to_end(states: Array, time: int) -> Array:

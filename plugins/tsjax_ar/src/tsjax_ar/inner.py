@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from tsjax_core.errors import ConfigError, ModelError
+from tsjax_core.models.recurrent import GRU
 from tsjax_core.protocols import ModelSpec, StatefulModel
 from tsjax_core.signatures import name_of, wants_of
 from tsjax_core.types import Array, NormStats, Signals
 
+DEFAULT_INNER: Final[Any] = GRU()
+"""The model inside where none is named."""
+
 
 def check_inner(owner: str, key: str, spec: Any) -> None:
-    """Raise ConfigError unless `spec` is a specification whose model reads `u`, and perhaps scalars.
+    """Raise ConfigError unless `spec` is a specification of a model that reads `u` or scalars too.
 
     `owner` and `key` name the specification around it and the field that it stands in.
     """
@@ -87,6 +91,6 @@ def fill_gaps(y: Array, before: Array) -> Array:
 
 
 def delay(y: Array, first: Array) -> Array:
-    """Return `y` (batch, time, n_y) one sample later; `first` (n_y,) or (batch, n_y) comes first."""
+    """Return `y` (batch, time, n_y) one sample later; `first`, (n_y,) or (batch, n_y), begins."""
     begin = jnp.broadcast_to(first, (len(y), y.shape[-1]))[:, None]
     return jnp.concatenate([begin, y[:, :-1]], axis=1)

@@ -46,7 +46,7 @@ class AR:
 
     In the first `init_window` samples the model is given the measured outputs, each one sample
     late; after them its own. All outputs are fed back. External states are outputs as well: name
-    them in `y`, and leave them out of loss and metrics with `core/masked_loss` if they are not to
+    them in `y`, and leave them out of loss and metrics with `core/masked` if they are not to
     count. A `tcn/tcn` inside makes a NARX model whose lags are its receptive field.
 
     Scheduled sampling: Bengio et al., Scheduled sampling for sequence prediction with recurrent

@@ -7,4 +7,15 @@ from tsjax_core.testing import PluginConformance
 
 class TestPlugin(PluginConformance):
     namespace = "ar"
-    offers = {}
+    offers = {
+        "model": {"ar", "fransys"},
+        "loss": {
+            "state_sync",
+            "diagnosis_loss",
+            "one_step_sync",
+            "one_step_loss",
+            "temporal_activation",
+            "consistency",
+            "transition_smoothness",
+        },
+    }

@@ -77,7 +77,7 @@ def lag_files(tmp_path_factory) -> Path:
             u = np.repeat(rng.standard_normal(n // 5 + 1), 5)[:n]
             x, states = 3.0 * rng.standard_normal(2), np.zeros((n, 2))
             for t in range(n):
-                x = x + [0.1 * (3.0 * u[t] - x[0]), 0.1 * (x[0] - x[1])]
+                x = x + 0.1 * np.array([3.0 * u[t] - x[0], x[0] - x[1]])
                 states[t] = x
             with h5py.File(folder / split / f"{number}.hdf5", "w") as file:
                 file.attrs["dt"] = 0.02

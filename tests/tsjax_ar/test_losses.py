@@ -234,8 +234,8 @@ def test_other_units_of_the_data_change_no_loss(model, batch, signals):
     scaled = {key: x * factors[key] for key, x in batch.items()}
     pairs = [(model, batch, signals.stats["y"]), (other, scaled, stats["y"])]
     values = []
-    for built, given, own in pairs:
-        given = {key: jnp.asarray(x, jnp.float32) for key, x in given.items()}
+    for built, numbers, own in pairs:
+        given = {key: jnp.asarray(x, jnp.float32) for key, x in numbers.items()}
         _, aux = values_of(built, given["u"], given["y"])
         y = given["y"]
         values.append(

@@ -7,10 +7,12 @@ import tomllib
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from tsjax_ar import AR, ARLearner, FranSys, FranSysLearner, fransys_losses
 from tsjax_core import RNN, create_grain_dls, load_model, predict, rmse
 from tsjax_core.errors import ConfigError
+from tsjax_core.experiments.components import make_loss
 from tsjax_core.experiments.run import load_learner
 from tsjax_core.training.learner import Learner
 
@@ -75,19 +77,8 @@ sync_type = "mape"
 weight = 10.0
 
 [[loss]]
-name = "ar/diagnosis_loss"
-error = "mse"
-
-[[loss]]
-name = "ar/one_step_sync"
-
-[[loss]]
 name = "ar/one_step_loss"
 skip = 2
-
-[[loss]]
-name = "ar/temporal_activation"
-weight = 0.1
 
 [[loss]]
 name = "ar/consistency"
@@ -131,15 +122,7 @@ def write(text, lag_files, folder):
         ),
         (
             FRANSYS,
-            {
-                "normalized_mae",
-                "state_sync",
-                "diagnosis_loss",
-                "one_step_sync",
-                "one_step_loss",
-                "temporal_activation",
-                "consistency",
-            },
+            {"normalized_mae", "state_sync", "one_step_loss", "consistency"},
         ),
     ],
     ids=["ar", "fransys"],
@@ -188,6 +171,21 @@ def test_an_experiment_trains_evaluates_predicts_and_resumes(
     done(tsjax("resume", part))
     assert history(part) == history(run)
     assert "encoder, 6 samples" in out or inner == "model"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"name": "ar/diagnosis_loss", "error": "mse"},
+        {"name": "ar/one_step_sync", "skip": 3},
+        {"name": "ar/temporal_activation"},
+    ],
+    ids=lambda table: table["name"],
+)
+def test_every_other_loss_is_made_from_its_table(table):
+    """With the options beside its name."""
+    loss = make_loss(table, where="loss", file=None)
+    assert f"ar/{loss.__name__}" == table["name"]
 
 
 def test_show_lists_the_options(tsjax):
@@ -247,5 +245,5 @@ def test_a_sequence_within_its_window_can_be_simulated(data):
     learner = FranSysLearner(data, diagnosis=RNN(2), prognosis=RNN(2), init_window=5)
     u, y = data.test[0]["u"], data.test[0]["y"]
     whole = learner.predict(u, y)
-    graph_free = learner.model(u[None, :3], y[None, :3])[0]
-    np.testing.assert_allclose(graph_free, whole[:3], rtol=1e-4, atol=1e-4)
+    short = nnx.jit(lambda model, u, y: model(u, y))(learner.model, u[None, :3], y[None, :3])[0]
+    np.testing.assert_allclose(short, whole[:3], rtol=1e-4, atol=1e-4)

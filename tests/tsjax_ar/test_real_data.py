@@ -28,27 +28,33 @@ WINDOW, SIZE = 50, 32
 
 
 @pytest.fixture(scope="module")
-def scores():
-    """Return the test RMSE in V of each model, over the samples after the window."""
-    data = create_grain_dls(["u"], ["y"], FOLDER, win_sz=250, stp_sz=4, bs=32, valid="files")
-    gru = GRU(hidden_size=SIZE)
-    options = {"metrics": [rmse], "n_skip": WINDOW}
-    window = {"init_window": WINDOW, **options}
-    learners = {
-        "gru": GRULearner(data, hidden_size=SIZE, **options),
-        "ar": ARLearner(data, model=gru, **window),
-        "fransys": FranSysLearner(
-            data, diagnosis=gru, prognosis=gru, loss=fransys_losses(), **window
-        ),
-    }
-    for learner in learners.values():
-        learner.fit_flat_cos(300, lr=5e-3, show_progress=False)
-    found = {name: learner.evaluate("test").metrics["rmse"] for name, learner in learners.items()}
-    print(found)
+def data():
+    """Return the cascaded tanks."""
+    return create_grain_dls(["u"], ["y"], FOLDER, win_sz=250, stp_sz=4, bs=32, valid="files")
+
+
+def score(learner):
+    """Train, and return the test RMSE in V over the samples after the window."""
+    learner.fit_flat_cos(300, lr=5e-3, show_progress=False)
+    found = learner.evaluate("test").metrics["rmse"]
+    print(learner.spec, learner.seed, found)
     return found
 
 
-def test_a_measured_window_beats_a_network_that_begins_at_rest(scores):
-    """Both against a GRU of the same size and training, which all beat a linear ARX model."""
-    assert min(scores["ar"], scores["fransys"]) < scores["gru"]
-    assert np.all(np.array(list(scores.values())) < 0.638)
+def test_a_measured_window_beats_a_network_that_begins_at_rest(data):
+    """Autoregression against the GRU inside alone, both trained in the same way from two seeds."""
+    options = {"metrics": [rmse], "n_skip": WINDOW}
+    gru, fed_back = [], []
+    for seed in (0, 1):
+        gru.append(score(GRULearner(data, hidden_size=SIZE, seed=seed, **options)))
+        model = {"model": GRU(hidden_size=SIZE), "init_window": WINDOW}
+        fed_back.append(score(ARLearner(data, **model, seed=seed, **options)))
+    assert np.mean(fed_back) < np.mean(gru)
+
+
+def test_fransys_beats_a_linear_model(data):
+    """With its state synchronisation, against the 0.638 V of an ARX model."""
+    gru = GRU(hidden_size=SIZE)
+    options = {"diagnosis": gru, "prognosis": gru, "init_window": WINDOW}
+    learner = FranSysLearner(data, **options, loss=fransys_losses(), metrics=[rmse])
+    assert score(learner) < 0.638

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from tsjax_core.checks import whole_number
+from tsjax_core.data.cutting import Division
 from tsjax_core.data.sampling import EpochOrder, RoundsOrder, epoch_order, repeated_order
 from tsjax_core.data.sources import FullSequenceSource, StackedSource
 from tsjax_core.data.store import SPLITS, Split
@@ -38,7 +39,8 @@ class GrainPipeline:
     itself. It has `n_batches` batches where that is given, for which windows come again if they
     must, and never more than `max_batches`; `exact_batches` and `limit_batches` set these.
 
-    `checksums` has one of the content of each split, made when its files were read.
+    `checksums` has one of the content of each split, made when its files were read. `division` is
+    how a data set without splits of its own was cut.
 
     Two pipelines are equal if they give equal batches and evaluate on equal data. Each field may be
     exchanged by `dataclasses.replace`, such as `train` by another source of
@@ -56,6 +58,7 @@ class GrainPipeline:
     n_batches: int | None = None
     max_batches: int | None = None
     checksums: Mapping[Split, int] = field(default_factory=dict)
+    division: Division | None = None
 
     def __post_init__(self) -> None:
         given: Any = self.train
@@ -216,6 +219,8 @@ class GrainPipeline:
         names = "; ".join(f"{key} = {', '.join(value)}" for key, value in signals.names.items())
         rate = "unknown" if signals.dt is None else f"{signals.dt:.6g} s ({1 / signals.dt:.6g} Hz)"
         lines = [names, f"sampling time {rate}"]
+        if self.division is not None:
+            lines.append(f"split: {self.division}")
         for split in SPLITS:
             records, source = self.files[split], self.split(split)
             count = f"{len(records)} {'file' if len(records) == 1 else 'files'}"

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from tsjax_core.data.arrays import ArrayStore
+from tsjax_core.data.cutting import DEFAULT_SHARES, Division, has_splits, is_record
 from tsjax_core.data.resample import ResampledStore
 from tsjax_core.data.store import (
     SPLITS,
     Split,
     check_split_files,
     check_splits,
+    find_files,
     find_split_files,
     open_store,
 )
@@ -44,6 +46,57 @@ def open_splits(
         else find_split_files(dataset, endings)
     )
     return {split: open_signals(files[split], store=store, **options) for split in SPLITS}
+
+
+def open_divided(
+    dataset: Any,
+    division: Division,
+    signals: Sequence[str],
+    *,
+    store: Named | Callable[..., SignalStore] | None,
+    **options: Any,
+) -> dict[Split, SignalStore]:
+    """Return the store of each split that `division` makes of a `dataset` without splits.
+
+    `dataset` is a file, a directory of files, a list of files, a record, or a list of records, and
+    `signals` are those that are read. `options` are those of `open_signals`. Files are resampled
+    as a whole, before they are cut.
+    """
+    records = [dataset] if is_record(dataset) else dataset
+    in_memory = isinstance(records, list | tuple) and any(map(is_record, records))
+    if in_memory:
+        every: Sequence[Any] = tuple(records)
+    else:
+        endings = getattr(_factory_of("store", store)[0], "endings", None)
+        every = find_files(records, endings)
+
+    def open_records(some: Sequence[Any], name: str) -> SignalStore:
+        if in_memory:
+            return _resample(ArrayStore(some, name), options)
+        return open_signals(some, store=store, **options)
+
+    if division.by == "time":
+        return division.divide_time(open_records(every, "record"), signals)
+    parts = division.divide_records(every)
+    return {split: open_records(parts[split], split) for split in SPLITS}
+
+
+def divide(dataset: Any, split: Any, split_by: Any) -> Division | None:
+    """Return how `dataset` is to be cut, None where it has splits of its own.
+
+    Raises ConfigError for arguments that are wrong, or that are given and have no use.
+    """
+    if has_splits(dataset):
+        for key, given in (("split", split), ("split_by", split_by)):
+            if given is not None:
+                raise ConfigError(
+                    f"{key} = {given!r} was given, and dataset has splits of its own "
+                    f"({', '.join(SPLITS)}); leave it out.",
+                    key=key,
+                )
+        return None
+    shares = DEFAULT_SHARES if split is None else split
+    return Division(shares, "time" if split_by is None else split_by)
 
 
 def open_signals(
@@ -139,12 +192,12 @@ def _resample(store: SignalStore, options: Mapping[str, Any]) -> SignalStore:
 
 def _has_records(dataset: Mapping[str, Any]) -> bool:
     """Return whether the splits hold records in memory and not the paths of files."""
-
-    def is_record(value: Any) -> bool:
-        return isinstance(value, Mapping) or hasattr(value, "columns")
-
     return any(
-        is_record(value)
-        or (isinstance(value, list | tuple) and any(is_record(each) for each in value))
+        _is_table(value)
+        or (isinstance(value, list | tuple) and any(_is_table(each) for each in value))
         for value in dataset.values()
     )
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping) or hasattr(value, "columns")

@@ -10,7 +10,7 @@ from tsjax_core.checks import choice, positive, whole_number
 from tsjax_core.data import arguments
 from tsjax_core.data.balancing import balancing_weights
 from tsjax_core.data.batches import GrainPipeline
-from tsjax_core.data.opening import make_source, open_splits
+from tsjax_core.data.opening import divide, make_source, open_divided, open_splits
 from tsjax_core.data.sources import FullSequenceSource, WindowedSource
 from tsjax_core.data.stats import ChannelStats, require_finite, scan_scalars, scan_signals
 from tsjax_core.data.store import Split
@@ -26,7 +26,7 @@ _RESIDENT_BYTES = 2**30
 def create_grain_dls(
     u: Sequence[str],
     y: Sequence[str],
-    dataset: str | Path | Mapping[str, Sequence[Any]],
+    dataset: str | Path | Sequence[Any] | Mapping[str, Any],
     *,
     win_sz: int = 200,
     stp_sz: int = 1,
@@ -49,6 +49,8 @@ def create_grain_dls(
     further: Mapping[str, Sequence[str]] | None = None,
     store: str | Mapping[str, Any] | Callable[..., SignalStore] | None = None,
     source: str | Mapping[str, Any] | Callable[..., Source] | None = None,
+    split: Sequence[float] | None = None,
+    split_by: Literal["time", "files"] | None = None,
 ) -> GrainPipeline:
     """Return the pipeline of a data set: HDF5 or CSV files, or arrays in memory.
 
@@ -60,7 +62,8 @@ def create_grain_dls(
             a column of a 2-D one, or the name of a CSV column.
         y: Output channels; none of them is an input too.
         dataset: Directory with train/, valid/ and test/, or a list of files for each of these, or a
-            list of records: mappings from names to arrays, or data frames.
+            list of records: mappings from names to arrays, or data frames. Without these splits, a
+            file, a directory or list of files, a record, or a list of records, which `split` cuts.
         win_sz: Samples in a window, two to four times what the system remembers, or more.
         stp_sz: Samples from the beginning of a training window to that of the next.
         valid_stp_sz: The same for validation windows; win_sz if not given.
@@ -72,7 +75,7 @@ def create_grain_dls(
             should what decides which model is the best.
         target_fs: Sampling rate in Hz to which all files are brought.
         resample: How that is done: antialias (zero-phase low-pass filter) or linear.
-        dt: Sampling time in seconds of files that do not tell it.
+        dt: Sampling time in seconds of files that do not state it.
         preload: Keep HDF5 signals in memory once they are read.
         allow_nan: Accept samples that are NaN or infinite, and empty cells of CSV files, which
             count as NaN, and leave them out of the statistics.
@@ -93,6 +96,10 @@ def create_grain_dls(
             delimiter, time, target_fs and dt.
         source: Another source of training windows, by name or as a table of its name and options.
             It is given what it declares of store, records, u, y, win_sz, stp_sz, bs and seed.
+        split: Shares of training, validation and test of a `dataset` without splits of its own,
+            [0.7, 0.15, 0.15] if not given.
+        split_by: time: each file is cut into three stretches in this order, and no window reaches
+            from one into the next; the default. files: whole files, in their order.
 
     Raises:
         ConfigError: An argument has a wrong value; `key` is its name.
@@ -117,19 +124,24 @@ def create_grain_dls(
     if n_batches is not None:
         n_batches = whole_number("n_batches", n_batches, "batches", least=1)
 
-    stores = open_splits(
-        dataset,
-        store=store,
-        preload=preload,
-        delimiter=delimiter,
-        time=time,
-        target_fs=target_fs,
-        resample=resample,
-        dt=dt,
-        allow_empty=allow_nan,
-    )
-    arguments.warn_of_overlap({split: store.paths for split, store in stores.items()})
     groups = arguments.check_further(further)
+    options: dict[str, Any] = {
+        "store": store,
+        "preload": preload,
+        "delimiter": delimiter,
+        "time": time,
+        "target_fs": target_fs,
+        "resample": resample,
+        "dt": dt,
+        "allow_empty": allow_nan,
+    }
+    division = divide(dataset, split, split_by)
+    if division is None:
+        stores = open_splits(dataset, **options)
+    else:
+        sampled = [*names["u"], *names["y"], *(name for group in groups.values() for name in group)]
+        stores = open_divided(dataset, division, sampled, **options)
+    arguments.warn_of_overlap({part: store.paths for part, store in stores.items()})
     names = {**names, "further": groups}
 
     def windows(split: Split, step: int) -> WindowedSource:
@@ -189,6 +201,7 @@ def create_grain_dls(
         resident,
         n_batches,
         checksums=checksums,
+        division=division,
     )
 
 

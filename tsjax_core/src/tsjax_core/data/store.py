@@ -51,13 +51,7 @@ def _files_below(root: Path, split: str, endings: Sequence[str]) -> tuple[Path, 
             f"{root}: there is no directory {split!r}; looked for {folder}. {_there(root)}",
             path=folder,
         )
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in endings
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
+    found = _data_files(folder, endings)
     if not found:
         raise SplitError(
             f"{folder}: no file of the split {split!r}; looked for files that end in "
@@ -65,12 +59,58 @@ def _files_below(root: Path, split: str, endings: Sequence[str]) -> tuple[Path, 
             f"here and below. {_there(folder)}",
             path=folder,
         )
+    return found
+
+
+def _data_files(folder: Path, endings: Sequence[str]) -> tuple[Path, ...]:
+    """Return the files in `folder` and below that end in `endings`, sorted."""
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in endings
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
     return tuple(sorted(found))
 
 
 def _there(folder: Path) -> str:
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     return f"There is: {listing(names)}." if names else "It is empty."
+
+
+def find_files(dataset: Any, endings: Sequence[str] | None = None) -> tuple[Path, ...]:
+    """Return the files of a data set without splits: one file, a list of files, or a directory.
+
+    Of a directory they are those that end in `endings`, here and below, sorted; names that begin
+    with a dot are left out. Raises SplitError where there are none, and DataError where HDF5 and
+    CSV files are mixed.
+    """
+    if isinstance(dataset, list | tuple):
+        files = tuple(Path(path) for path in dataset)
+        if not files:
+            raise SplitError("dataset is an empty list; give at least one file.")
+        if missing := [path for path in files if not path.is_file()]:
+            raise SplitError(f"{missing[0]}: there is no such file.", path=missing[0])
+    elif Path(dataset).is_file():
+        files = (Path(dataset),)
+    else:
+        root, wanted = Path(dataset), tuple(_FORMATS) if endings is None else tuple(endings)
+        if not root.is_dir():
+            raise SplitError(
+                f"{root}: does not exist. Give a file that ends in {', '.join(wanted)}, a "
+                "directory with such files, or one with train/, valid/ and test/.",
+                path=root,
+            )
+        files = _data_files(root, wanted)
+        if not files:
+            raise SplitError(
+                f"{root}: no file that ends in {', '.join(wanted)}, here or below. {_there(root)}",
+                path=root,
+            )
+    if endings is None:
+        format_of_all(files)
+    return files
 
 
 def check_split_files(

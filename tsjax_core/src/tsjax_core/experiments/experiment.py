@@ -350,6 +350,8 @@ def _train_options(table: Mapping[str, Any], file: Path | None) -> TrainOptions:
 
 
 def _expand_paths(dataset: Any, file: Path | None) -> Any:
+    if isinstance(dataset, list | tuple):
+        return [_expand_paths(path, file) for path in dataset]
     if isinstance(dataset, Mapping):
         return {
             split: [_expand_paths(path, file) for path in paths]

@@ -148,7 +148,8 @@ def resume(
         schedule = SCHEDULES[options.schedule]()
         checkpoints = run / CHECKPOINTS
         if epoch is not None or stored_epochs(checkpoints):
-            changed = {} if epochs is None else {"n_epochs": epochs, "schedule": schedule}
+            prolonged = {"n_epochs": epochs, "schedule": schedule}
+            changed: dict[str, Any] = {} if epochs is None else prolonged
             results = learner.resume(checkpoints, epoch, **changed)
             console.print(f"resuming after epoch {len(learner.history)} of {options.epochs}")
         else:
@@ -322,6 +323,8 @@ def _write_experiment(file: Path, experiment: Experiment, learner: Learner) -> N
     }
     data = {**defaults, "seed": experiment.train.seed, **tables["data"]}
     data["dataset"] = _absolute(data["dataset"])
+    if (division := learner.pipeline.division) is not None:
+        data |= {"split": list(division.shares), "split_by": division.by}
     tables["data"] = drop_none(data)
     if file.exists():
         raise RunDirectoryError(
@@ -348,6 +351,8 @@ def _write_whole(file: Path, text: str) -> None:
 
 def _absolute(dataset: Any) -> Any:
     """Return the paths of `dataset` for a file that may be read from anywhere."""
+    if isinstance(dataset, list | tuple):
+        return [_absolute(path) for path in dataset]
     if isinstance(dataset, Mapping):
         return {split: [_absolute(path) for path in paths] for split, paths in dataset.items()}
     return str(Path(dataset).absolute()).replace("$", "$$")

@@ -211,7 +211,7 @@ def _finite_rows(memory: Memory, fresh: Any) -> tuple[Memory, Array]:
     """Return the memory with the initial state in rows that are not finite, and which are."""
     finite = jnp.ones(len(memory.depth), bool)
     for leaf in jax.tree.leaves((memory.present, memory.older)):
-        finite &= jnp.isfinite(leaf).reshape(len(leaf), -1).all(axis=1)
+        finite &= jnp.isfinite(leaf).all(axis=tuple(range(1, jnp.ndim(leaf))))
     present, older = (
         None if state is None else pick_rows(finite, state, fresh)
         for state in (memory.present, memory.older)

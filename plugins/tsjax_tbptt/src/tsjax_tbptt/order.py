@@ -55,8 +55,13 @@ class EveryOnce:
         sizes = np.sort(self.sequences.sizes)[::-1]
         return int(np.bincount(self._row_of_rank, sizes).max())
 
-    def round(self, seed: int, key: Sequence[int]) -> HostArray:
-        """Return the round of `seed` and `key`, (steps, rows)."""
+    @property
+    def round_steps(self) -> int:
+        """Batches after which another round follows."""
+        return self.steps
+
+    def round(self, seed: int, key: Sequence[int], steps: int) -> HostArray:
+        """Return the first `steps` batches of the round of `seed` and `key`, (steps, rows)."""
         n, sizes = len(self.sequences), self.sequences.sizes
         draws = random_numbers(2 * n, seed, key)
         row_of = np.empty(n, np.int64)
@@ -71,16 +76,14 @@ class EveryOnce:
         within = np.arange(lengths.sum()) - np.repeat(before, lengths)
         chunks = np.repeat(self.sequences.first[order], lengths) + within
         table[np.repeat(rows, lengths), np.repeat(begins, lengths) + within] = chunks
-        return table.T
+        return table.T[:steps]
 
 
 @dataclass(frozen=True, eq=False)
 class ByWeight:
     """Rounds whose sequences are drawn with replacement, sequence q with `weights`[q] / sum.
 
-    Whenever a row is at the end of a sequence, it goes on with the next one that is drawn. A round
-    has as many chunks as the sequences that can be drawn, and at least the longest of them; its end
-    cuts off what is not finished.
+    Whenever a row is at the end of a sequence, it goes on with the next one that is drawn.
     """
 
     sequences: Sequences
@@ -89,24 +92,29 @@ class ByWeight:
 
     @cached_property
     def steps(self) -> int:
-        """Batches in a round."""
+        """Batches with as many chunks as can be drawn, and at least as many as the longest has."""
         sizes = self.sequences.sizes[self.weights > 0]
         return max(int(-(-sizes.sum() // self.rows)), int(sizes.max()))
 
-    def round(self, seed: int, key: Sequence[int]) -> HostArray:
-        """Return the round of `seed` and `key`, (steps, rows)."""
+    @property
+    def round_steps(self) -> int:
+        """Batches after which another round follows, which cuts off what is not finished."""
+        return 50 * self.steps
+
+    def round(self, seed: int, key: Sequence[int], steps: int) -> HostArray:
+        """Return the first `steps` batches of the round of `seed` and `key`, (steps, rows)."""
         drawable = np.flatnonzero(self.weights)
         cumulative = np.cumsum(self.weights[drawable])
         # No sequence is shorter than one chunk, so that there are enough draws.
-        draws = random_numbers(self.steps * self.rows, seed, key) * cumulative[-1]
+        draws = random_numbers(steps * self.rows, seed, key) * cumulative[-1]
         drawn = iter(drawable[np.searchsorted(cumulative, draws, side="right")].tolist())
-        table = np.empty((self.steps, self.rows), np.int64)
+        table = np.empty((steps, self.rows), np.int64)
         loads = [(0, row) for row in range(self.rows)]
-        while loads[0][0] < self.steps:
+        while loads[0][0] < steps:
             begin, row = loads[0]
             sequence = next(drawn)
             end = begin + int(self.sequences.sizes[sequence])
-            shown = min(end, self.steps) - begin
+            shown = min(end, steps) - begin
             first = int(self.sequences.first[sequence])
             table[begin : begin + shown, row] = np.arange(first, first + shown)
             heapq.heapreplace(loads, (end, row))
@@ -133,12 +141,14 @@ def draw_chunks(
     Rounds of an epoch are drawn for that epoch. With `epoch_batches`, the rounds are those of one
     order without end, of which each epoch has the next `epoch_batches` batches.
     """
-    steps, rows = -(-n // order.rows), order.rows
+    size, rows = order.round_steps, order.rows
     begin = 0 if epoch_batches is None else epoch * epoch_batches
-    numbers = range(begin // order.steps, -(-(begin + steps) // order.steps))
-    # Of different lengths, so that no order without end has a round of an epoch.
-    keys = ((epoch, k) if epoch_batches is None else (k,) for k in numbers)
-    rounds = [order.round(seed, key) for key in keys]
-    table = np.concatenate([np.empty((0, rows), np.int64), *rounds])
-    first = begin - numbers.start * order.steps
-    return table[first : first + steps].reshape(-1)[:n]
+    end = begin - (-n // rows)
+    parts = [np.empty((0, rows), np.int64)]
+    for number in range(begin // size, -(-end // size)):
+        # Of different lengths, so that no order without end has a round of an epoch.
+        key = (epoch, number) if epoch_batches is None else (number,)
+        before = number * size
+        part = order.round(seed, key, min(end - before, size))
+        parts.append(part[max(begin - before, 0) :])
+    return np.concatenate(parts).reshape(-1)[:n]

@@ -28,7 +28,8 @@ class TBPTTSource:
     that have no sequence left.
 
     An epoch shows every sequence once, in an order that seed and epoch decide. With weights
-    (`with_weights`), sequences are drawn with replacement, and their chunks stay in order.
+    (`with_weights`), sequences are drawn with replacement, and their chunks stay in order. What the
+    end of an epoch cuts off is then not shown, unless `epoch_batches` lets it go on.
 
     Args:
         records: The files.

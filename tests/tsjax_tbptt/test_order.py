@@ -24,7 +24,7 @@ def check_rows(table, sequences):
     """Down a row, every chunk follows the one before, or begins a sequence after a whole one."""
     first, blank = sequences.first, sequences.n_chunks
     last = set((first[1:] - 1).tolist())
-    for row in table.T.tolist():
+    for row in table.T.tolist() if len(table) else ():
         assert row[0] in [*first[:-1].tolist(), blank]
         for before, after in pairwise(row):
             goes_on = after == before + 1 and before not in last
@@ -137,7 +137,8 @@ def test_more_samples_than_an_epoch_are_further_rounds(sizes, rows, n, weighted)
     assert drawn.shape == (n,)
     more = draw_chunks(order, n + 7, seed=1, epoch=2, epoch_batches=None)
     np.testing.assert_array_equal(drawn, more[:n])
-    for k in range(n // (order.steps * rows)):
+    check_rows(drawn[: n // rows * rows if weighted else 0].reshape(-1, rows), sequences)
+    for k in range(0 if weighted else n // (order.steps * rows)):
         part = drawn[k * order.steps * rows : (k + 1) * order.steps * rows]
         check_rows(part.reshape(-1, rows), sequences)
 

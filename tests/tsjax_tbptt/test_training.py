@@ -198,7 +198,7 @@ def test_a_memory_longer_than_the_chunk_is_learnt(third_party):
     for source in ("tbptt/chunks", None):
         data = create_grain_dls(["u"], ["y"], splits, win_sz=5, stp_sz=5, bs=2, source=source)
         learner = Learner(stateful(third_party.Lag()), data, normalized_mse)
-        list(learner.fit_iter(6, lr=2e-2))
+        list(learner.fit_iter(6, lr=5e-3))
         poles.append(float(learner.model.inner.a[...]))
     print(poles)
     assert abs(poles[0] - 0.975) < 1e-3

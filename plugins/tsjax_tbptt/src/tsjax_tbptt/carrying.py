@@ -67,7 +67,7 @@ class CarriedModel(nnx.Module):
     @property
     def wants(self) -> frozenset[str]:
         """The keyword-only arguments that it is given in training."""
-        return wants_of(self.inner) | wants_of(self.inner.advance) | {"batch"}
+        return wants_of(self.inner) | wants_of(self.inner.advance) & {*TRAINING} | {"batch"}
 
     @property
     def receptive_field(self) -> int | None:

@@ -5,14 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tsjax_core import GRU, LSTM, ArrayStore, FullSequenceSource
+from tsjax_core import LSTM, ArrayStore, FullSequenceSource
 from tsjax_core.testing import CarryingModelConformance, SourceConformance
-from tsjax_tbptt import StatefulRNN, TBPTTSource, stateful
-
-
-class TestGRU(CarryingModelConformance):
-    spec = stateful(GRU(hidden_size=3))
-    causal = True
+from tsjax_tbptt import StatefulRNN, TBPTTSource
 
 
 class TestLookBack(CarryingModelConformance):

@@ -7,4 +7,4 @@ from tsjax_core.testing import PluginConformance
 
 class TestPlugin(PluginConformance):
     namespace = "tbptt"
-    offers = {}
+    offers = {"model": {"rnn"}, "source": {"chunks"}}

@@ -212,3 +212,13 @@ def test_exact_batches_are_further_rounds(open_records):
     drawn = source.draw(3 * steps * 2, seed=0, epoch=0)
     counts = np.bincount(drawn, minlength=10)
     assert (counts[:9] == 3).all()
+
+
+def test_files_may_be_shorter_than_a_chunk():
+    """No ordinary window has to fit in them, with no warning of one that does not."""
+    rng = np.random.default_rng(0)
+    records = [{"u": rng.standard_normal(n), "y": rng.standard_normal(n)} for n in (7, 30)]
+    dataset = {"train": records, "valid": records[1:], "test": records[1:]}
+    data = create_grain_dls(["u"], ["y"], dataset, win_sz=20, bs=2, source="tbptt/chunks")
+    counted = sum((b["position"] >= 0).sum() for b in chunks_of(data.train))
+    assert counted == 37

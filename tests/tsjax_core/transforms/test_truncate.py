@@ -99,12 +99,12 @@ def test_every_length_is_equally_likely():
 @pytest.mark.parametrize("whole", [15, 16])
 def test_the_first_samples_of_all_sequences_are_kept_where_they_are(xp, whole):
     """On the host or the device, scalars as they are, and the input batch is not changed."""
-    batch = batch_of(whole, xp)
+    batch = batch_of(whole, xp) | {"position": xp.arange(2 * whole).reshape(2, whole)}
     for changed in (
         truncate_schedule(7)(batch, progress=0.0),
         next(c for k in KEYS if (c := vary_length(7)(batch, key=k))["u"].shape[1] == 7),
     ):
-        for key in ("u", "y"):
+        for key in ("u", "y", "position"):
             assert isinstance(changed[key], type(batch[key]))
             np.testing.assert_array_equal(changed[key], np.asarray(batch[key])[:, :7])
         assert changed["u_scalar"] is batch["u_scalar"]

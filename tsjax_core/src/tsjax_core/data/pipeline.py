@@ -147,12 +147,16 @@ def create_grain_dls(
     def windows(split: Split, step: int) -> WindowedSource:
         return WindowedSource(stores[split], win_sz=win_sz, stp_sz=step, **names)
 
-    train = windows("train", stp_sz)
-    drawn: Any = train
-    if source is not None:
+    drawn: Any
+    if source is None:
+        drawn = windows("train", stp_sz)
+        train = drawn.records
+    else:
+        # A source of its own may take files that are shorter than a window.
+        train = FullSequenceSource(stores["train"], **names)
         facts = {
             "store": stores["train"],
-            "records": train.records,
+            "records": train,
             "u": names["u"],
             "y": names["y"],
             "win_sz": win_sz,
@@ -171,7 +175,7 @@ def create_grain_dls(
     else:
         valid_source = valid_files = FullSequenceSource(stores["valid"], **names)
     records: dict[Split, FullSequenceSource] = {
-        "train": train.records,
+        "train": train,
         "valid": valid_files,
         "test": test,
     }

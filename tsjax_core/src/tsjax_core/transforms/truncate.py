@@ -92,7 +92,7 @@ def _lengths(shortest: int, whole: int) -> list[int]:
 
 def _length(batch: Batch, *, of: str) -> int:
     """Return the samples in each sequence of `batch`."""
-    found = {key: x.shape[1] for key, x in batch.items() if x.ndim == 3}
+    found = {key: x.shape[1] for key, x in batch.items() if _has_time(key, x)}
     if len(set(found.values())) != 1:
         shown = ", ".join(f"{key} {n}" for key, n in found.items()) or "none"
         raise ConfigError(
@@ -104,7 +104,11 @@ def _length(batch: Batch, *, of: str) -> int:
 
 
 def _cut(batch: Batch, n: int) -> Mapping[str, Any]:
-    return {key: x[:, :n] if x.ndim == 3 else x for key, x in batch.items()}
+    return {key: x[:, :n] if _has_time(key, x) else x for key, x in batch.items()}
+
+
+def _has_time(key: str, x: Any) -> bool:
+    return x.ndim == 3 or key == "position"
 
 
 def _named(transform: Any, name: str) -> BatchTransform:

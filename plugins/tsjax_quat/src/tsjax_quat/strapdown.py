@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ class StrapDown:
     acc: tuple[str, ...] = ()
     gyr_unit: Literal["rad/s", "deg/s"] = "rad/s"
     time_constant: float = 2.0
-    reads = ("u",)
+    reads: ClassVar[tuple[str, ...]] = ("u",)
 
     def __post_init__(self) -> None:
         check_counts(self, hidden_size=0, num_layers=1)

@@ -29,7 +29,7 @@ def test_the_inclination_of_a_fast_trial_is_known_to_two_degrees(case):
         case.quat,
         folder,
         win_sz=3000,
-        stp_sz=600,
+        stp_sz=300,
         bs=16,
         allow_nan=True,
         further={"mask": ["movement"]},
@@ -37,7 +37,7 @@ def test_the_inclination_of_a_fast_trial_is_known_to_two_degrees(case):
     mask = tq.score_where("mask")
     learner = tq.StrapDownLearner(data, hidden_size=0, batch_transform=mask, n_skip=600)
     before = learner.evaluate("test").metrics["rms_inclination_deg"]
-    learner.fit(5, lr=4e-2, schedule=lambda progress: 1.0 - progress, show_progress=False)
+    learner.fit(6, lr=2e-2, schedule=lambda progress: 1.0 - progress, show_progress=False)
     after = learner.evaluate("test").metrics["rms_inclination_deg"]
 
     record = data.test[0]

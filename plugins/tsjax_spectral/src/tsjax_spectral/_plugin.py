@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tsjax_core.protocols import BatchTransform, ModelSpec
+from tsjax_core.protocols import BatchTransform
 from tsjax_core.registry.hookspecs import hookimpl
 
 
 @hookimpl
-def tsjax_models() -> Mapping[str, type[ModelSpec]]:
+def tsjax_models() -> Mapping[str, type]:
     """Return the models of `spectral`."""
     from tsjax_spectral.front_end import SpectralFrontEnd
 

@@ -7,4 +7,10 @@ from tsjax_core.testing import PluginConformance
 
 class TestPlugin(PluginConformance):
     namespace = "spectral"
-    offers = {}
+    offers = {
+        "model": {"front_end"},
+        "loss": {"magnitude", "complex"},
+        "transform": {"spectrogram"},
+        "plot": {"spectrogram"},
+    }
+    not_imported = ("matplotlib", "tsjax_spectral.front_end", "tsjax_spectral.plots")

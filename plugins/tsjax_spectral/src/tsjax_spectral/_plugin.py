@@ -10,12 +10,32 @@ from tsjax_core.registry.hookspecs import hookimpl
 
 
 @hookimpl
+def tsjax_models() -> Mapping[str, type]:
+    """Return the models of `spectral`."""
+    from tsjax_spectral.front_end import SpectralFrontEnd
+
+    return {"front_end": SpectralFrontEnd}
+
+
+@hookimpl
+def tsjax_losses() -> Mapping[str, Callable[..., Any]]:
+    """Return the losses of `spectral`."""
+    from tsjax_spectral.losses import spectral_complex, spectral_magnitude
+
+    return {"magnitude": spectral_magnitude, "complex": spectral_complex}
+
+
+@hookimpl
 def tsjax_transforms() -> Mapping[str, Callable[..., BatchTransform]]:
     """Return the transforms of `spectral`."""
-    return {}
+    from tsjax_spectral.transform import add_spectrogram
+
+    return {"spectrogram": add_spectrogram}
 
 
 @hookimpl
 def tsjax_plots() -> Mapping[str, Callable[..., Any]]:
     """Return the plots of `spectral`."""
-    return {}
+    from tsjax_spectral.plots import plot_spectrogram
+
+    return {"spectrogram": plot_spectrogram}

@@ -1,0 +1,115 @@
+"""Figures of spectrograms and of frequency responses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tsjax_core.types import AnyArray, HostArray
+from tsjax_spectral.fourier import spectrogram
+from tsjax_spectral.response import FrequencyResponse
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DPI = 100
+
+
+def plot_spectrogram(
+    pred: AnyArray,
+    target: AnyArray,
+    *,
+    outputs: Sequence[str] | None = None,
+    dt: float | None = None,
+    start: int = 0,
+    title: str = "",
+) -> Figure:
+    """Plot the spectrograms of measured and simulated outputs, (time, n_y), and of the error.
+
+    Each output has a row of three images in decibels of one scale, relative to the largest power
+    that was measured. `outputs` name the channels, `dt` is the sampling time in s, and `start` the
+    number of the first sample. Samples that were not measured are taken as 0.
+    """
+    from matplotlib.figure import Figure
+
+    pred, target = np.asarray(pred, np.float64), np.asarray(target, np.float64)
+    known = ~np.isnan(target)
+    length, n_y = target.shape
+    n_fft = max(2, min(256, length))
+    hop = max(1, n_fft // 4)
+    names = list(outputs) if outputs is not None else [f"y{i}" for i in range(n_y)]
+    size = (10.0, 2.6 * n_y + 0.6)
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    axes = figure.subplots(n_y, 3, sharex=True, sharey=True, squeeze=False)
+    rate = 1.0 if dt is None else 1.0 / dt
+    ends = (start / rate, (start + length) / rate, 0.0, 0.5 * rate)
+    for row, name in enumerate(names):
+        at = known[:, row]
+        level = target[at, row].mean() if at.any() else 0.0
+        measured, simulated = (np.where(at, y[:, row] - level, 0.0) for y in (target, pred))
+        images = {
+            "measured": _power(measured, n_fft, hop),
+            "simulated": _power(simulated, n_fft, hop),
+            "error": _power(measured - simulated, n_fft, hop),
+        }
+        largest = images["measured"].max() or 1.0
+        for axis, (kind, power) in zip(axes[row], images.items(), strict=True):
+            decibels = 10.0 * np.log10(power / largest + 1e-10)
+            image = axis.imshow(
+                decibels, origin="lower", aspect="auto", extent=ends, vmin=-80.0, vmax=0.0
+            )
+            axis.set_title(f"{kind}, {name}", fontsize="medium")
+        axes[row, 0].set_ylabel("frequency in Hz" if dt is not None else "frequency per sample")
+        figure.colorbar(image, ax=list(axes[row]), label="power in dB")
+    for axis in axes[-1]:
+        axis.set_xlabel("sample" if dt is None else "time in s")
+    figure.suptitle(title)
+    return figure
+
+
+def plot_response(estimate: FrequencyResponse, title: str = "") -> Figure:
+    """Plot magnitude and phase of a frequency response, with its uncertainties in decibels.
+
+    Each pair of output and input has a column: the magnitude with the radius of confidence and the
+    levels of noise and of nonlinear distortions above, the phase below.
+    """
+    from matplotlib.figure import Figure
+
+    _, n_y, n_u = estimate.response.shape
+    size = (max(6.0, 4.0 * n_y * n_u), 6.0)
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    axes = figure.subplots(2, n_y * n_u, sharex=True, squeeze=False)
+    curves = {
+        "response": (np.abs(estimate.response), "C0"),
+        f"{100 * estimate.confidence:g} % radius": (estimate.radius, "C3"),
+        "noise": (estimate.noise_std, "0.55"),
+        "distortion": (estimate.distortion_std, "C1"),
+    }
+    for column in range(n_y * n_u):
+        i, k = divmod(column, n_u)
+        above, below = axes[:, column]
+        for label, (values, colour) in curves.items():
+            above.plot(estimate.frequency, _decibels(values[:, i, k]), ".-", c=colour, label=label)
+        above.set_title(f"output {i}, input {k}")
+        phase = np.unwrap(np.angle(estimate.response[:, i, k]))
+        below.plot(estimate.frequency, np.rad2deg(phase), ".-")
+        below.set_xlabel("frequency in Hz")
+    axes[0, 0].set_ylabel("magnitude in dB")
+    axes[1, 0].set_ylabel("phase in deg")
+    axes[0, 0].legend(fontsize="small")
+    figure.suptitle(title)
+    return figure
+
+
+def _power(x: HostArray, n_fft: int, hop: int) -> HostArray:
+    # The ends of a record of one sample cannot be reflected.
+    x = np.pad(x, (0, max(0, 2 - len(x))))
+    return np.asarray(spectrogram(x, n_fft, hop, normalized=True))
+
+
+def _decibels(magnitude: HostArray) -> HostArray:
+    known = np.where(magnitude > 0.0, magnitude, np.nan)
+    decibels: HostArray = 20.0 * np.log10(known)
+    return decibels

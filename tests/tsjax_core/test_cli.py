@@ -153,6 +153,49 @@ def test_evaluate_prints_the_scores_of_a_split(run, tsjax):
     assert tsjax("evaluate", run, "--split", "tset")[0] == 2
 
 
+def test_evaluate_scores_files_of_no_split(run, folder, tsjax, monkeypatch):
+    """With the figures that they have as test files, also where the data of the run are gone."""
+    files = [folder / "data" / "test" / f"{name}.hdf5" for name in ("arrow", "multisine")]
+    arguments = [argument for file in files for argument in ("--data", file.resolve())]
+    scores = table(run / "report" / "scores.csv")
+    moved = folder / "data"
+    target = moved.resolve()
+    moved.unlink()
+    try:
+        status, out, err = tsjax("evaluate", run, *arguments)
+    finally:
+        moved.symlink_to(target)
+    assert status == 0, err
+    assert "all of the files given" in out
+    assert all(f"{float(row['rmse']):.4g}" in out for row in scores)
+    assert tsjax("evaluate", run, "--data", files[0], "--split", "valid")[0] == 2
+    status, _, err = tsjax("evaluate", run, "--data", folder / "nowhere.hdf5")
+    assert status == 1
+    assert "nowhere.hdf5" in err
+
+
+def test_files_that_cannot_be_scored_are_refused(run, folder, tsjax):
+    """Another rate, a missing output, a sample that is NaN, and no sample."""
+    u, y = np.zeros(50), np.zeros(50)
+    broken = y.copy()
+    broken[7] = np.nan
+    for name, signals, dt, words in (
+        ("rate", {"u": u, "y": y}, 0.5, "the sampling time is 0.5 s, and the model's is"),
+        ("lacking", {"u": u}, None, "no signal 'y'"),
+        ("gap", {"u": u, "y": broken}, None, "samples are NaN or infinite"),
+        ("none", {"u": u[:0], "y": y[:0]}, None, "there is no sample to simulate"),
+    ):
+        path = folder / f"{name}.hdf5"
+        with h5py.File(path, "w") as file:
+            file.update(signals)
+            if dt is not None:
+                file.attrs["dt"] = dt
+        status, _, err = tsjax("evaluate", run, "--data", path)
+        assert status == 1
+        assert words in " ".join(err.split())
+        print(err)
+
+
 def test_predict_writes_hdf5_and_csv(run, folder, tsjax):
     """Both formats hold the simulated outputs; HDF5 also the sampling time."""
     data = folder / "data" / "test" / "multisine.hdf5"

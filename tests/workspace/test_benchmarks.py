@@ -187,7 +187,7 @@ def test_an_environment_that_does_not_run_is_told(tmp_path, benchmarks, capsys):
         (None, "is no file; give an experiment of tsjax."),
         (EXPERIMENT.replace("win_sz", "window"), "[data]"),
         (EXPERIMENT + "[test]\n", "unknown table [test]. Tables: data"),
-        (EXPERIMENT, "data: does not exist. Give a file that ends in"),
+        (EXPERIMENT, "data: does not exist. Give a directory with train/, valid/ and test/"),
     ],
 )
 def test_a_wrong_experiment_is_told(tmp_path, benchmarks, capsys, text, told):

@@ -304,15 +304,33 @@ def _print_result(result: RunResult, experiment: Experiment, console: Console) -
 @app.command()
 def evaluate(
     run: RunPath,
-    split: Annotated[Split, typer.Option(help="Which files to simulate.")] = "test",
+    split: Annotated[
+        Split | None,
+        typer.Option(help="Which files of the run's data to simulate.", show_default="test"),
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Another HDF5 or CSV file with inputs and measured outputs; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Evaluate the model of a run on a split of its data."""
+    """Evaluate the model of a run on a split of its data, or on other files."""
     _keep_compiled_programs()
+    from tsjax_core.errors import ConfigError
+    from tsjax_core.experiments.new_files import score_files
     from tsjax_core.experiments.report import early_errors, score_table
     from tsjax_core.experiments.run import load_learner
 
-    evaluation, console = load_learner(run).evaluate(split), _console()
-    console.print(score_table(evaluation))
+    if data and split is not None:
+        raise ConfigError(
+            "--split names files of the run's data, and --data other files; give one of them.",
+            key="data",
+        )
+    evaluation = score_files(run, data) if data else load_learner(run).evaluate(split or "test")
+    console = _console()
+    console.print(score_table(evaluation, "the files given" if data else None))
     console.print(f"initial state: {evaluation.initial_state}")
     if sentence := early_errors(evaluation):
         console.print(f"note: {sentence}")

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tsjax_core.data.hdf5_layout import DT_TOLERANCE
-from tsjax_core.data.opening import open_signals
 from tsjax_core.errors import ConfigError, DataError, RunDirectoryError
 from tsjax_core.experiments.experiment import Experiment
+from tsjax_core.experiments.new_files import open_as_trained
 from tsjax_core.experiments.run import load_run
 from tsjax_core.inference.initial_state import InitialState
 from tsjax_core.inference.predict import predict
-from tsjax_core.protocols import AttributeStore, SampledStore, SignalStore
+from tsjax_core.protocols import AttributeStore
 from tsjax_core.training.compatibility import window_of
 from tsjax_core.types import HostArray, Signals
 
@@ -53,7 +52,7 @@ def predict_file(run: Path, data: Path, out: Path | None = None) -> Prediction:
         )
     experiment, saved = load_run(run)
     signals = saved.signals
-    store = _open(experiment, data, signals.dt)
+    store = open_as_trained(experiment, [data], signals.dt)
     inputs: list[HostArray] = []
     initial = InitialState(experiment.train.initial_state, experiment.train.init_samples)
     window = max(window_of(saved.spec), initial.samples if initial.needs_outputs else 0)
@@ -93,32 +92,14 @@ def _read_outputs(experiment: Experiment, data: Path, signals: Signals, window: 
     """Return the measured outputs; those beyond the first `window` samples may be missing."""
     outputs = signals.outputs
     try:
-        return _open(experiment, data, signals.dt, allow_empty=True).read_signals(data, outputs)
+        store = open_as_trained(experiment, [data], signals.dt, allow_empty=True)
+        return store.read_signals(data, outputs)
     except DataError as error:
         raise DataError(
             f"{error} The model reads the measured outputs ({', '.join(outputs)}) of the first "
             f"{window} samples; cells after these may be empty.",
             path=data,
         ) from error
-
-
-def _open(
-    experiment: Experiment, data: Path, dt: float | None, *, allow_empty: bool = False
-) -> SignalStore:
-    """Return the store of `data`, read as the experiment reads its files."""
-    names = ("store", "preload", "delimiter", "time", "target_fs", "resample", "dt")
-    options = {name: experiment.data[name] for name in names if name in experiment.data}
-    if data.suffix.lower() != ".csv":
-        options.pop("time", None)
-    store = open_signals([data], **options, allow_empty=allow_empty)
-    found = store.get_dt(data) if isinstance(store, SampledStore) else None
-    if dt is not None and found is not None and abs(found / dt - 1.0) > DT_TOLERANCE:
-        raise DataError(
-            f"{data}: the sampling time is {found:.9g} s, and the model's is {dt:.9g} s. Resample "
-            "the file, or train with target_fs, which resamples every file.",
-            path=data,
-        )
-    return store
 
 
 def _write(path: Path, names: tuple[str, ...], rows: HostArray, dt: float | None) -> None:

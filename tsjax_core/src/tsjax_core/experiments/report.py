@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from tsjax_core.training.learner import Learner
 
 
-def score_rows(evaluation: Evaluation) -> list[tuple[str, str, Mapping[str, float]]]:
-    """Return (file, channel, metrics) of each file, of each channel, and of the whole split."""
+def score_rows(
+    evaluation: Evaluation, files: str | None = None
+) -> list[tuple[str, str, Mapping[str, float]]]:
+    """Return (file, channel, metrics) of each file, of each channel, and of the whole split.
+
+    `files` says what was evaluated where that is no split.
+    """
     rows: list[tuple[str, str, Mapping[str, float]]] = []
     parts: list[tuple[str, Scores]] = list(evaluation.files.items())
     if len(parts) != 1:
-        parts.append((f"all of {evaluation.split}", evaluation))
+        parts.append((f"all of {files or evaluation.split}", evaluation))
     for name, scores in parts:
         channels: dict[str, dict[str, float]] = {}
         for metric, values in scores.channels.items():
@@ -35,10 +40,13 @@ def score_rows(evaluation: Evaluation) -> list[tuple[str, str, Mapping[str, floa
     return rows
 
 
-def score_table(evaluation: Evaluation) -> Table:
-    """Return the scores as a table for the terminal, one column per metric."""
-    rows = score_rows(evaluation)
-    table = Table(title=evaluation.split, title_justify="left")
+def score_table(evaluation: Evaluation, files: str | None = None) -> Table:
+    """Return the scores as a table for the terminal, one column per metric.
+
+    `files` says what was evaluated where that is no split.
+    """
+    rows = score_rows(evaluation, files)
+    table = Table(title=files or evaluation.split, title_justify="left")
     table.add_column("file")
     several = any(channel for _, channel, _ in rows)
     if several:

@@ -70,40 +70,47 @@ class Model(Protocol):
     each step), `batch` and `progress` (0 to 1 over the fit) that it declares.
     """
 
-    __call__: Callable[..., Array]
+    def __call__(self, *args: Any, **kwargs: Any) -> Array:
+        """Return the outputs."""
+        ...
 
 
 @runtime_checkable
 class AuxModel(Protocol):
     """A model that also returns named intermediate values, for losses that declare `aux`."""
 
-    call_with_aux: Callable[..., tuple[Array, Mapping[str, Array]]]
-    """Takes what `__call__` takes; returns its output and the intermediate values."""
+    def call_with_aux(self, *args: Any, **kwargs: Any) -> tuple[Array, Mapping[str, Array]]:
+        """Take what `__call__` takes; return its output and the intermediate values."""
+        ...
 
 
 @runtime_checkable
 class StatefulModel(Protocol):
     """A model that can be run chunk by chunk: the chunks' outputs equal the whole's."""
 
-    __call__: Callable[..., Array]
+    def __call__(self, *args: Any, **kwargs: Any) -> Array:
+        """Return the outputs of whole sequences, from the initial state on."""
+        ...
 
     def initial_state(self, batch_size: int) -> Any:
         """Return the state before the first sample, a pytree whose leaves are (batch, ...)."""
         ...
 
-    advance: Callable[..., tuple[Array, Any]]
-    """`advance(u, state, *further) -> (y, state)` for a chunk of any length, in raw physical units.
+    def advance(self, *args: Any, **kwargs: Any) -> tuple[Array, Any]:
+        """`advance(u, state, *further) -> (y, state)` for a chunk of any length, in raw units.
 
-    A model that is random in training takes a keyword-only `key` here too.
-    """
+        A model that is random in training takes a keyword-only `key` here too.
+        """
+        ...
 
 
 @runtime_checkable
 class StatefulAuxModel(StatefulModel, Protocol):
     """A stateful model that also returns named intermediate values for a chunk."""
 
-    advance_with_aux: Callable[..., tuple[Array, Any, Mapping[str, Array]]]
-    """Takes what `advance` takes; returns outputs, state, and the values, each (batch, ...)."""
+    def advance_with_aux(self, *args: Any, **kwargs: Any) -> tuple[Array, Any, Mapping[str, Array]]:
+        """Take what `advance` takes; return outputs, state, and the values, each (batch, ...)."""
+        ...
 
 
 @runtime_checkable

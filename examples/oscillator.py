@@ -33,7 +33,7 @@ for result in learner.fit_iter(epochs, lr=1e-2, schedule=lambda progress: (1 - p
     print(f"epoch {result.epoch}: valid {result.valid_loss:.4f} {dict(result.metrics)}")
     if result.valid_loss < best:
         best = result.valid_loss
-        learner.save(folder / "model")
+        learner.save(folder / "model", overwrite=True)
 
 model = tc.load_model(folder / "model")
 record = pipeline.test[0]

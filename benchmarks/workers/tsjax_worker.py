@@ -254,7 +254,7 @@ def accuracy(
     def measure() -> dict[str, Any]:
         begin, made = time.perf_counter(), learner.steps
         best = EarlyStopping(
-            epochs, 0.0, train.monitor, train.mode, restore_best=train.keep == "best"
+            epochs, 0.0, train.monitored, train.mode, restore_best=train.keep == "best"
         )
         results = learner.fit_iter(epochs, train.lr, SCHEDULES[train.schedule]())
         try:

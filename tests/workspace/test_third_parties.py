@@ -87,7 +87,7 @@ TOO_OLD = (
 BROKEN = {
     "shaky": "plugin 'shaky' (acme-shaky 0.3) fails to import 'acme_shaky._plugin': "
     "ModuleNotFoundError: No module named 'not_installed_anywhere'\n"
-    "  Mend, update or uninstall acme-shaky; the other plugins are not affected. "
+    "  Fix, update or uninstall acme-shaky; the other plugins are not affected. "
     f"tsjax-core {CORE} is in use; the plugin asks for tsjax-core>=0.1.\n",
     "twin": "2 installed distributions claim the namespace 'twin':\n"
     "  acme-twin 1.0 -> acme_twin._plugin\n  zenith-twin 2.0 -> zenith_twin._plugin\n"
@@ -100,7 +100,7 @@ BROKEN = {
     f"tsjax_stores, tsjax_plots. {TOO_OLD} acme-hook\n",
     "name": "plugin 'name' (acme-name 1.0) fails to import 'acme_name._plugin': "
     "ImportError: cannot import name 'StateSpace' from 'tsjax_core' (%s)\n"
-    "  Mend, update or uninstall acme-name; the other plugins are not affected. "
+    "  Fix, update or uninstall acme-name; the other plugins are not affected. "
     f"{TOO_OLD} acme-name\n",
 }
 """What using each namespace by name says, and `tsjax plugins` too."""
@@ -238,7 +238,7 @@ def test_an_installer_refuses_a_plugin_for_a_newer_core(crowded, wheels, foreign
 
 
 def test_a_claim_on_core_itself(crowded, foreign):
-    """Core is not picked either, the text says whom to uninstall, and that mends it."""
+    """Core is not picked either, the text says whom to uninstall, and that repairs it."""
     assert crowded.install("--no-deps", foreign["acme-core"]).status == 0
     listed, shown, other = crowded.tsjax("plugins", "show core/gru", "show good/level")
     text = (

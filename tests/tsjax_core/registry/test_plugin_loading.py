@@ -27,7 +27,7 @@ class TestBrokenPlugins:
         error = site.told(BrokenPluginError, registry, "model", "bad/x")
         assert "plugin 'bad' (fake-bad 7) fails to import 'fake_bad._plugin'" in str(error)
         assert "ModuleNotFoundError: No module named 'no_such_module'" in str(error)
-        assert "Mend, update or uninstall fake-bad; the other plugins are not aff" in str(error)
+        assert "Fix, update or uninstall fake-bad; the other plugins are not aff" in str(error)
         assert isinstance(error.__cause__, ModuleNotFoundError)
         assert (error.namespace, error.distribution, error.version) == ("bad", "fake-bad", "7")
         again = site.told(BrokenPluginError, registry, "loss", "bad/x")

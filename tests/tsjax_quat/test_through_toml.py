@@ -10,6 +10,7 @@ import tomli_w
 import tsjax_quat as tq
 from tsjax_core import also_in_evaluation, create_grain_dls, load_model, predict
 from tsjax_core.experiments.run import load_learner
+from tsjax_core.training.learner import Learner
 
 
 def done(result) -> str:
@@ -40,6 +41,17 @@ def experiment(tmp_path, dataset, case, model, **more):
     return file
 
 
+def stopping(train):
+    """Return a training of an epoch that Ctrl-C ends in the second one."""
+
+    def stop(self, fit, epoch):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return train(self, fit, epoch)
+
+    return stop
+
+
 def history(run):
     with (run / "history.csv").open() as stream:
         return [{k: v for k, v in r.items() if k != "seconds"} for r in csv.DictReader(stream)]
@@ -56,8 +68,12 @@ def test_the_strap_down_model_through_the_command_line(case, turning, tsjax, tmp
         report={"plot": ["quat/errors", "quat/inclination", "quat/relative_angle", "quat/heading"]},
     )
     run = tmp_path / "run"
-    done(tsjax("train", file, "--out", run))
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "_train_epoch", stopping(Learner._train_epoch))
+        assert tsjax("train", file, "--out", run)[0] == 1
+    done(tsjax("resume", run))
     rows = history(run)
+    assert len(rows) == 2
     assert {"time_constant [s]", "bias_x [rad/s]", "rms_inclination_deg"} <= set(rows[0])
     assert float(rows[-1]["rms_inclination_deg"]) < 10.0
     assert len(list((run / "report").glob("test_*_errors.png"))) == 2
@@ -68,21 +84,6 @@ def test_the_strap_down_model_through_the_command_line(case, turning, tsjax, tmp
     learner = load_learner(run)
     u = learner.pipeline.test[0]["u"]
     np.testing.assert_array_equal(predict(load_model(run / "model"), u), learner.predict(u))
-
-    from tsjax_core.training.learner import Learner
-
-    train = Learner._train_epoch
-
-    def stop(self, fit, epoch):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        return train(self, fit, epoch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Learner, "_train_epoch", stop)
-        assert tsjax("train", file, "--out", tmp_path / "part")[0] == 1
-    done(tsjax("resume", tmp_path / "part"))
-    assert history(tmp_path / "part") == rows
 
 
 def test_the_unit_head_slerp_and_the_regularizer_through_the_command_line(

@@ -86,8 +86,9 @@ def test_centered_frames_serve_both_sides():
     """As many outputs as samples, of any odd length, and no receptive field that looks back."""
     spec = ts.SpectralFrontEnd(Sum(), n_fft=8, hop_length=3, centered=True)
     model = spec.build(SIGNALS, rngs=nnx.Rngs(0))
-    for length in (5, 16, 17):
-        assert model(jnp.ones((2, length, 2))).shape == (2, length, 1)
+    run = nnx.jit(lambda model, u: model(u))
+    for length in (5, 17):
+        assert run(model, jnp.ones((2, length, 2))).shape == (2, length, 1)
     assert spec.receptive_field is None
 
 

@@ -9,12 +9,24 @@ import tomli_w
 
 from tsjax_core import load_model, predict
 from tsjax_core.experiments.run import load_learner
+from tsjax_core.training.learner import Learner
 
 
 def done(result) -> str:
     status, out, err = result
     assert status == 0, err
     return out
+
+
+def stopping(train):
+    """Return a training of an epoch that Ctrl-C ends in the second one."""
+
+    def stop(self, fit, epoch):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return train(self, fit, epoch)
+
+    return stop
 
 
 def history(run):
@@ -53,8 +65,12 @@ def test_the_front_end_and_both_losses_through_the_command_line(
     file = tmp_path / "e.toml"
     file.write_text(tomli_w.dumps(tables))
     run = tmp_path / "run"
-    done(tsjax("train", file, "--out", run))
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "_train_epoch", stopping(Learner._train_epoch))
+        assert tsjax("train", file, "--out", run)[0] == 1
+    done(tsjax("resume", run))
     rows = history(run)
+    assert len(rows) == 2
     assert {"term_normalized_mse", "term_magnitude", "term_complex"} <= set(rows[0])
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
     assert len(list((run / "report").glob("test_*_spectrogram.png"))) == 3
@@ -64,18 +80,3 @@ def test_the_front_end_and_both_losses_through_the_command_line(
     learner = load_learner(run)
     u = learner.pipeline.test[0]["u"]
     np.testing.assert_array_equal(predict(load_model(run / "model"), u), learner.predict(u))
-
-    from tsjax_core.training.learner import Learner
-
-    train = Learner._train_epoch
-
-    def stop(self, fit, epoch):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        return train(self, fit, epoch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Learner, "_train_epoch", stop)
-        assert tsjax("train", file, "--out", tmp_path / "part")[0] == 1
-    done(tsjax("resume", tmp_path / "part"))
-    assert history(tmp_path / "part") == rows

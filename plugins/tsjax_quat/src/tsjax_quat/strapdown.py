@@ -36,12 +36,13 @@ class StrapDown:
     Each sample turns the orientation by the rate of the gyroscope. The specific force, turned into
     the earth's frame and filtered twice by a first-order low-pass, then says where the vertical is,
     and the orientation is tilted towards it. Learned are a bias and a matrix that calibrate the
-    gyroscope, the time constant of the filter, and, by gated recurrent units on the inputs, how
-    both change with time. Before training nothing but the filter acts. The heading begins at 0 and
+    gyroscope, the time constant of the filter, and, with a hidden size, how both change with time,
+    by gated recurrent units on the inputs. Before training nothing but the filter acts. The heading begins at 0 and
     drifts. Source of the filter: Laidig and Seel, VQF (2023).
 
     Args:
-        hidden_size: Recurrent units; 0 for a constant bias and a constant time constant.
+        hidden_size: Recurrent units; 0 for a constant bias and a constant time constant, which few
+            trials suffice for.
         num_layers: Recurrent layers, one on top of the other.
         gyr: Inputs of the gyroscope in the order x, y, z. Unless given, gyr_x, gyr_y, gyr_z.
         acc: Inputs of the accelerometer in the order x, y, z. Unless given, acc_x, acc_y, acc_z.
@@ -50,7 +51,7 @@ class StrapDown:
         time_constant: Time constant in s at which both filters begin.
     """
 
-    hidden_size: int = 8
+    hidden_size: int = 0
     num_layers: int = 1
     gyr: tuple[str, ...] = ()
     acc: tuple[str, ...] = ()
@@ -237,10 +238,22 @@ def integrate_rates(gyr: AnyArray, dt: float, start: AnyArray | None = None) -> 
     The plain strap-down integration, in single precision: q_t = start exp(dt gyr_0) ... exp(dt
     gyr_t), where each rate holds for `dt` s. It begins at the identity, or at `start` (..., 4).
     """
-    turns = jnp.asarray(from_rotation_vector(dt * jnp.asarray(gyr)))
-    products = jax.lax.associative_scan(multiply, turns, axis=-2)
-    q = jnp.asarray(normalize(products))
-    return q if start is None else jnp.asarray(multiply(jnp.asarray(start)[..., None, :], q))
+    rates = jnp.asarray(gyr, jnp.float32)
+    first = jnp.broadcast_to(jnp.array([1.0, 0.0, 0.0, 0.0]), (*rates.shape[:-2], 4))
+    begin = first if start is None else jnp.broadcast_to(jnp.asarray(start), first.shape)
+    q: Array = _integrate(rates, dt, begin)
+    return q
+
+
+@jax.jit
+def _integrate(rates: Array, dt: float, start: Array) -> Array:
+    def step(q: Array, turn: Array) -> tuple[Array, Array]:
+        q = jnp.asarray(normalize(multiply(q, turn)))
+        return q, q
+
+    turns = jnp.moveaxis(jnp.asarray(from_rotation_vector(dt * rates)), -2, 0)
+    q = jax.lax.scan(step, jnp.asarray(start, rates.dtype), turns)[1]
+    return jnp.moveaxis(q, 0, -2)
 
 
 def _inputs(names: Sequence[str], given: Sequence[str], option: str) -> Group:

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsjax_core import CSVStore, HDF5Store, create_grain_dls
@@ -149,6 +149,7 @@ def test_what_a_run_would_do_with_it_goes_through_pickle(tmp_path):
     assert data != pipeline_of(tmp_path / "one.h5", split=[0.6, 0.2, 0.2])
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     n=st.integers(3, 5000),
     shares=st.tuples(*[st.integers(1, 40)] * 3),

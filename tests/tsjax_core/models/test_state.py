@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsjax_core.errors import ModelError
@@ -19,6 +19,7 @@ SHAPES = st.lists(
 )
 
 
+@settings(deadline=None, max_examples=30)
 @given(shapes=SHAPES, batch=st.integers(1, 4), seed=st.integers(0, 9))
 def test_a_state_comes_back_as_it_was(shapes, batch, seed):
     """Leaves of any shape, complex ones too, in nested structures; one row per sequence."""

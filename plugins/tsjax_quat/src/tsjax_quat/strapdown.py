@@ -37,8 +37,8 @@ class StrapDown:
     the earth's frame and filtered twice by a first-order low-pass, then says where the vertical is,
     and the orientation is tilted towards it. Learned are a bias and a matrix that calibrate the
     gyroscope, the time constant of the filter, and, with a hidden size, how both change with time,
-    by gated recurrent units on the inputs. Before training nothing but the filter acts. The heading begins at 0 and
-    drifts. Source of the filter: Laidig and Seel, VQF (2023).
+    by gated recurrent units on the inputs. Before training nothing but the filter acts. The heading
+    begins at 0 and drifts. Source of the filter: Laidig and Seel, VQF (2023).
 
     Args:
         hidden_size: Recurrent units; 0 for a constant bias and a constant time constant, which few

@@ -36,9 +36,9 @@ class StrapDown:
     Each sample turns the orientation by the rate of the gyroscope. The specific force, turned into
     the earth's frame and filtered twice by a first-order low-pass, then says where the vertical is,
     and the orientation is tilted towards it. Learned are a bias and a matrix that calibrate the
-    gyroscope, the time constant of the filter, and, with a hidden size, how both change with time,
-    by gated recurrent units on the inputs. Before training nothing but the filter acts. The heading
-    begins at 0 and drifts. Source of the filter: Laidig and Seel, VQF (2023).
+    gyroscope and the time constant of the filter. With a hidden size, gated recurrent units on the
+    inputs learn how bias and time constant change. Before training nothing but the filter acts. The
+    heading begins at 0 and drifts. Source of the filter: Laidig and Seel, VQF (2023).
 
     Args:
         hidden_size: Recurrent units; 0 for a constant bias and a constant time constant, which few

@@ -51,7 +51,7 @@ def write_files(folder, lengths, rng):
 
 @pytest.fixture(scope="session")
 def write_oscillator():
-    """Return the function that writes such files: of a folder, lengths by split, and a generator."""
+    """Return the function that writes such files, of a folder, lengths by split, a generator."""
     return write_files
 
 

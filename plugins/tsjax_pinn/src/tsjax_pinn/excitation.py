@@ -203,7 +203,7 @@ def check_excitation(
 @partial(jax.jit, static_argnames=("time", "dt", "kinds", "amplitude", "frequency"))
 def _draw_signals(keys: Array, **options: Any) -> Array:
     """Return one signal (time,) for each key."""
-    return jax.vmap(partial(_draw_signal, **options))(keys)
+    return jax.vmap(lambda key: _draw_signal(key, **options))(keys)
 
 
 def _draw_signal(

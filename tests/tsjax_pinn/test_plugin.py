@@ -7,4 +7,7 @@ from tsjax_core.testing import PluginConformance
 
 class TestPlugin(PluginConformance):
     namespace = "pinn"
-    offers = {}
+    offers = {
+        "model": {"pirnn"},
+        "loss": {"physics_loss", "collocation_loss", "consistency"},
+    }

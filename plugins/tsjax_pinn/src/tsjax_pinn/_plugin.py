@@ -12,10 +12,21 @@ from tsjax_core.registry.hookspecs import hookimpl
 @hookimpl
 def tsjax_models() -> Mapping[str, type[ModelSpec]]:
     """Return the models of `pinn`."""
-    return {}
+    from tsjax_pinn.pirnn import PIRNN
+
+    models: dict[str, Any] = {"pirnn": PIRNN}
+    return models
 
 
 @hookimpl
 def tsjax_losses() -> Mapping[str, Callable[..., Any]]:
     """Return the losses of `pinn`."""
-    return {}
+    from tsjax_pinn.collocation import collocation_loss
+    from tsjax_pinn.consistency import consistency
+    from tsjax_pinn.physics import physics_loss
+
+    return {
+        "physics_loss": physics_loss,
+        "collocation_loss": collocation_loss,
+        "consistency": consistency,
+    }

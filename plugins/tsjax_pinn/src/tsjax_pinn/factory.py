@@ -1,0 +1,20 @@
+"""Learners of the models of this plugin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tsjax_core.training.factory import make_learner
+from tsjax_core.training.learner import Learner
+
+if TYPE_CHECKING:
+    from tsjax_core.data.pipeline import GrainPipeline
+
+
+def PIRNNLearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N802 - reads as a type
+    """Return `make_learner(pipeline, "pinn/pirnn", **options)`.
+
+    The samples of the initial window are skipped at the start of every sequence. Unless `loss` is
+    given, such as one composed with `physics_loss`, the model is trained on its outputs alone.
+    """
+    return make_learner(pipeline, "pinn/pirnn", **options)

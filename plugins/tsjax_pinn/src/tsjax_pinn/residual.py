@@ -1,0 +1,242 @@
+"""Residuals of known equations: the functions that users write, and what they are given."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import jax.numpy as jnp
+
+from tsjax_core.checks import choice, is_number, nearest, positive
+from tsjax_core.errors import ConfigError
+from tsjax_core.protocols import MeasuringModel
+from tsjax_core.signatures import name_of
+from tsjax_core.types import AnyArray, Array, FrozenMapping
+from tsjax_pinn import derivatives as operators
+from tsjax_pinn.units import check_unit
+
+Residual: TypeAlias = Callable[..., Any]
+"""`residual(u, y, derivatives, parameters)`: an array, or a mapping of names to arrays.
+
+`u` and `y` give each channel by its name, (batch, time), in physical units; `y` has the auxiliary
+outputs of the model too. `derivatives` is a `Derivatives`, and `parameters` are scalars by name.
+What it returns is 0 where the equation holds, (batch, time).
+"""
+
+Scheme: TypeAlias = Literal["forward", "central", "central4"]
+
+_OPERATORS: Final[Mapping[Scheme, tuple[Callable[..., Array], ...]]] = {
+    "forward": (operators.diff1_forward, operators.diff2_forward, operators.diff3_forward),
+    "central": (operators.diff1_central, operators.diff2_central, operators.diff3_central),
+    "central4": (
+        operators.diff1_central4_double,
+        operators.diff2_central_double,
+        operators.diff3_central,
+    ),
+}
+
+SCHEMES: Final = tuple(_OPERATORS)
+
+NOTHING: Final[FrozenMapping[Any]] = FrozenMapping()
+"""A table with nothing in it, for options that need not be given."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A known physical parameter.
+
+    Args:
+        value: Its value.
+        unit: Its physical unit, such as "kg".
+    """
+
+    value: float
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        if not is_number(self.value) or not abs(float(self.value)) < float("inf"):
+            raise ConfigError(
+                f"Constant got value = {self.value!r}; give a finite number.", key="value"
+            )
+        check_unit("unit", self.unit, of="Constant")
+
+
+class Named(Mapping[str, Any]):
+    """Channels or parameters by name; one that is not there is a ConfigError that lists them."""
+
+    def __init__(self, what: str, values: Mapping[str, Any]) -> None:
+        self._what, self._values = what, dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._values:
+            raise ConfigError(
+                f"the residual asks for the {self._what} {name!r}, and there is none."
+                f"{nearest(name, self._values)} There are: {', '.join(self._values) or 'none'}.",
+                key="residual",
+            )
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class Derivatives:
+    """Derivatives in time of sampled signals (batch, time), as a residual takes them.
+
+    Args:
+        dt: Sampling time in seconds.
+        scheme: `forward` differences of first order, `central` ones of second order, or `central4`,
+            whose first derivative is of fourth order and which are added up in double precision.
+    """
+
+    def __init__(self, dt: float, scheme: Scheme = "central") -> None:
+        choice("difference", scheme, SCHEMES, of="Derivatives")
+        self.dt = positive("dt", dt, of="Derivatives")
+        self._operators = _OPERATORS[scheme]
+
+    def first(self, signal: AnyArray) -> Array:
+        """Return the first derivative, in the unit of the signal per second."""
+        return self._operators[0](signal, self.dt)
+
+    def second(self, signal: AnyArray) -> Array:
+        """Return the second derivative."""
+        return self._operators[1](signal, self.dt)
+
+    def third(self, signal: AnyArray) -> Array:
+        """Return the third derivative."""
+        return self._operators[2](signal, self.dt)
+
+
+def load_residual(residual: str | Residual, *, of: str) -> Residual:
+    """Return the residual, which may be named as "module:function" or "file.py:function".
+
+    Raises:
+        ConfigError: There is no such function, or it does not take (u, y, derivatives, parameters).
+    """
+    function = _import(residual, of) if isinstance(residual, str) else residual
+    if not callable(function):
+        raise ConfigError(
+            f"{of} got residual = {function!r}; give a function of (u, y, derivatives, "
+            "parameters), or its place as 'module:function' or 'file.py:function'.",
+            key="residual",
+        )
+    try:
+        inspect.signature(function).bind(*range(4))
+    except TypeError as error:
+        raise ConfigError(
+            f"{of}: the residual {name_of(function)!r} has the signature "
+            f"{inspect.signature(function)}, and is called with (u, y, derivatives, parameters).",
+            key="residual",
+        ) from error
+    return function
+
+
+def _import(place: str, of: str) -> Any:
+    source, colon, name = place.rpartition(":")
+    if not colon or not source or not name:
+        raise ConfigError(
+            f"{of} got residual = {place!r}; give 'module:function' or 'file.py:function'.",
+            key="residual",
+        )
+    try:
+        module = _run_file(Path(source)) if source.endswith(".py") else _module(source)
+    except (ImportError, OSError) as error:
+        raise ConfigError(
+            f"{of} got residual = {place!r}, and {source} cannot be imported ({error}). A file is "
+            "looked for from the working directory.",
+            key="residual",
+        ) from error
+    if not hasattr(module, name):
+        have = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        raise ConfigError(
+            f"{of} got residual = {place!r}, and {source} has no {name!r}.{nearest(name, have)} "
+            f"Its functions: {', '.join(have) or 'none'}.",
+            key="residual",
+        )
+    return getattr(module, name)
+
+
+def _module(source: str) -> Any:
+    return importlib.import_module(source)
+
+
+def _run_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def channels(names: Sequence[str], values: AnyArray) -> dict[str, Array]:
+    """Return the channels of `values` (..., n) by name."""
+    return {name: jnp.asarray(values[..., at]) for at, name in enumerate(names)}
+
+
+def parameters_of(model: Any, constants: FrozenMapping[Constant], *, of: str) -> Named:
+    """Return the physical parameters of `model` and the constants by name.
+
+    Raises:
+        ConfigError: One name is both.
+    """
+    found = model.quantities() if isinstance(model, MeasuringModel) else {}
+    if twice := sorted(found.keys() & constants.keys()):
+        raise ConfigError(
+            f"{of} got the constant {twice[0]!r}, which is a parameter of the model too; give it "
+            "in one place.",
+            key="constants",
+        )
+    values: dict[str, Any] = {name: value for name, (value, _) in found.items()}
+    return Named("parameter", values | {name: each.value for name, each in constants.items()})
+
+
+def check_scales(scales: FrozenMapping[float], *, of: str) -> None:
+    """Raise ConfigError unless all scales are finite numbers above 0."""
+    for name, scale in scales.items():
+        positive(f"scales.{name}", scale, of=of)
+
+
+def mean_square(
+    values: Any, scales: FrozenMapping[float], weights: Array, *, of: str, what: str
+) -> Array:
+    """Return the sum over the equations of the mean square of their residuals over their scales.
+
+    Args:
+        values: What the residual returned, an array or a mapping of names to arrays.
+        scales: What each is divided by, 1 where none is given; of an array, `residual`.
+        weights: Which samples count, of the shape that each residual must have.
+        of: The loss that asks.
+        what: The shape in words, for the error.
+
+    Raises:
+        ConfigError: A residual has another shape, or a scale has no residual.
+    """
+    named = dict(values) if isinstance(values, Mapping) else {"residual": values}
+    if unknown := sorted(scales.keys() - named.keys()):
+        raise ConfigError(
+            f"{of} got a scale for {unknown[0]!r}, and the residual returns "
+            f"{', '.join(map(repr, named)) or 'nothing'}.{nearest(unknown[0], named)}",
+            key="scales",
+        )
+    total = jnp.zeros(())
+    count = jnp.maximum(jnp.sum(weights), 1)
+    for name, value in named.items():
+        shape = jnp.shape(value)
+        if shape != weights.shape:
+            raise ConfigError(
+                f"{of}: the residual {name!r} has shape {shape}, and should have {weights.shape}, "
+                f"{what}. Return one value for each sample, and a mapping for several equations.",
+                key="residual",
+            )
+        scaled = jnp.where(weights, jnp.asarray(value) / scales.get(name, 1.0), 0.0)
+        total = total + jnp.sum(jnp.square(scaled)) / count
+    return total

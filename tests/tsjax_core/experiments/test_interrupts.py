@@ -11,6 +11,23 @@ import pytest
 from tsjax_core.experiments.run import noticed_interrupts
 
 
+@pytest.fixture(autouse=True)
+def usual_handler():
+    """Let Ctrl-C raise, also where the tests were started with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_ignored_interrupt_stays_ignored():
+    """A run that was started by `nohup` goes on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with noticed_interrupts() as was_interrupted:
+        signal.raise_signal(signal.SIGINT)
+        assert not was_interrupted()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
 def test_an_interrupt_that_is_swallowed_is_noticed():
     """A callback that prints what is raised in it hides KeyboardInterrupt, but not that it came."""
     with noticed_interrupts() as was_interrupted:

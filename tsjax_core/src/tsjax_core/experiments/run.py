@@ -235,7 +235,8 @@ def noticed_interrupts() -> Iterator[Callable[[], bool]]:
     """Give a function that says whether Ctrl-C was pressed in the block.
 
     Ctrl-C raises KeyboardInterrupt as always; but raised within a callback of a compiler, Python
-    can do no more than print it, and the training would go on as if nothing had happened.
+    can do no more than print it, and the training would go on as if nothing had happened. Where
+    Ctrl-C does something else, as under `nohup`, nothing is changed.
     """
     pressed = threading.Event()
 
@@ -243,7 +244,8 @@ def noticed_interrupts() -> Iterator[Callable[[], bool]]:
         pressed.set()
         signal.default_int_handler(number, frame)
 
-    if threading.current_thread() is not threading.main_thread():
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
         yield pressed.is_set
         return
     before = signal.signal(signal.SIGINT, notice)

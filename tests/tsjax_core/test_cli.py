@@ -294,9 +294,9 @@ def test_a_training_that_diverges_says_so(folder, tsjax, monkeypatch):
 
 def test_simulations_that_leave_the_range_of_numbers_are_told(folder, tsjax, monkeypatch):
     """All losses of the training are finite, and those of the validation never are."""
-    from tsjax_core.training.learner import Learner
+    from tsjax_core.training.evaluation import SplitEvaluator
 
-    monkeypatch.setattr(Learner, "_loss_of", lambda *_: float("inf"))
+    monkeypatch.setattr(SplitEvaluator, "_loss_of", lambda *_: float("inf"))
     status, _, err = tsjax("train", folder / "small.toml", "--out", folder / "unstable")
     assert status == 1
     assert "training gave no finite valid_loss, and there is no model to keep." in err

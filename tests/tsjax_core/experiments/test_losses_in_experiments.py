@@ -14,10 +14,10 @@ import tomli_w
 
 from tsjax_core import cli, mse, normalized_mse
 from tsjax_core.errors import ConfigError
-from tsjax_core.experiments.components import loss_within
+from tsjax_core.experiments.components import decode_options, loss_within
 from tsjax_core.experiments.experiment import load_experiment
 from tsjax_core.experiments.run import load_learner
-from tsjax_core.options import decode, options_of
+from tsjax_core.options import options_of
 from tsjax_core.protocols import BatchTransform, LossTerm
 
 TABLES = {
@@ -56,13 +56,15 @@ def write(folder: Path, tables: dict) -> Path:
 def test_a_component_is_an_option_by_name_or_as_a_table():
     """A term is taken as it is, a factory is called with the options beside its name."""
     table = {"loss": "core/mse", "other": HUBER, "several": ["core/mse", HUBER]}
-    got = decode(wrapper, table, where="loss")
+    got = decode_options(wrapper, table, where="loss", file=None)
     assert got["loss"] is mse
     assert got["several"][0] is mse
     error = np.full((1, 1, 1), 2.0), np.zeros((1, 1, 1)), 0, 1
     assert float(got["other"](*error)) == 0.5 * 2.0 - 0.125
     assert float(got["several"][1](*error)) == 0.5 * 2.0 - 0.125
-    change = decode(wrapper, {"loss": "core/mse", "change": "core/noise"}, where="loss")["change"]
+    change = decode_options(
+        wrapper, {"loss": "core/mse", "change": "core/noise"}, where="loss", file=None
+    )["change"]
     batch = {"u": np.zeros((1, 2, 1)), "y": np.zeros((1, 2, 1))}
     assert set(change(batch, key=np.array([0, 1], np.uint32))) == set(batch)
 
@@ -84,11 +86,11 @@ def test_losses_nest_and_go_by_the_name_of_the_innermost(folder):
     tables = {**within(loss="core/normalized_mse", weight=2)}
     tables["loss"] += [{**hardest, "weight": 0.5}]
     learner = load_experiment(write(folder, tables)).build()
-    weights = [(term.name, term.weight) for term in learner._terms]
+    weights = [(term.name, term.weight) for term in learner.terms]
     assert weights == [("normalized_mse", 2.0), ("normalized_huber", 0.5)]
     rng = np.random.default_rng(0)
     pred, target = rng.standard_normal((2, 3, 20, 1))
-    value = learner._terms[0].term(pred, target, np.zeros(1), np.ones(1))
+    value = learner.terms[0].loss(pred, target, np.zeros(1), np.ones(1), given={})
     assert value == normalized_mse(pred[:, 5:], target[:, 5:], np.zeros(1), np.ones(1))
 
 
@@ -167,7 +169,7 @@ def test_what_is_no_list_or_no_table_is_told_without_a_file():
         ({"loss": "core/mse", "change": "core/nois"}, "core/noise"),
     ):
         with pytest.raises(ConfigError, match=part) as caught:
-            decode(wrapper, table, where="loss")
+            decode_options(wrapper, table, where="loss", file=None)
         print(caught.value)
 
 

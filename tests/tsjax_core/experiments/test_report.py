@@ -21,12 +21,13 @@ def learner(two_by_three):
 
 def test_each_file_and_output_has_its_row(learner):
     """Three files and the whole split, each with three outputs and all together."""
-    rows = score_rows(learner.evaluate("test"))
+    evaluation = learner.evaluate("test")
+    rows = score_rows(evaluation)
     names = [f"part_{i}.hdf5" for i in range(3)] + ["all of test"]
     expected = [(name, channel) for name in names for channel in ("p", "q", "r", "all")]
     assert [(file, channel) for file, channel, _ in rows] == expected
     console = Console(width=100, record=True)
-    console.print(score_table("test", rows))
+    console.print(score_table(evaluation))
     text = console.export_text()
     for part in ("file", "output", "rmse", "part_2.hdf5", "all of test"):
         assert part in text

@@ -49,9 +49,9 @@ def test_one_cycle_equals_that_of_optax(pct_start, div, final_div):
 
 @pytest.mark.parametrize("warmup, end", [(0.05, 0.0), (0.5, 0.1), (0.0, 0.0), (0.25, 1.0)])
 def test_warmup_cosine_equals_that_of_optax(warmup, end):
-    """Linear from 0, then half a cosine to `end`."""
+    """Linear from 0.04, so that a first step trains, then half a cosine to `end`."""
     steps = int(warmup * N)
-    expected = optax.warmup_cosine_decay_schedule(0.0, 1.0, steps, N, end)
+    expected = optax.warmup_cosine_decay_schedule(0.04, 1.0, steps, N, end)
     schedule = warmup_cosine(warmup, end)
     np.testing.assert_allclose(schedule(PROGRESS), of_optax(expected), atol=2e-6)
     np.testing.assert_allclose(schedule(np.array([warmup, 1.0])), [1.0, end], rtol=1e-9)

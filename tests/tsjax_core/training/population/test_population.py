@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -266,7 +265,7 @@ def other_metric(pred, target, y_mean, y_std):
             "fit_population trains learners of one shape. The model of learner 1 is GRU(",
         ),
         (
-            first_and(lambda d: {"pipeline": replace(d, train=copy(d.train))}),
+            first_and(lambda d: {"pipeline": replace(d, checksums={"train": 1})}),
             "fit_population trains learners of one shape. The training data of learner 1 is",
         ),
         (

@@ -156,6 +156,7 @@ class FitTogether:
                 pending = learner.end_epoch(fit, states[number], result, begin)
             except DivergenceError as failure:
                 self.failures[number] = failure
+                learner.progress = fit.done / fit.n_epochs
                 continue
             learner.steps += steps
             begun.append((number, pending))

@@ -50,13 +50,14 @@ def test_a_weighted_loss_is_the_weighted_mean_over_what_is_measured(shape, gappy
     spread = weights[..., None] if weights.ndim <= 2 else weights
     expected = measured_average(error, spread, gappy.target)
     loss = weighted_loss(mse, lambda batch: batch["w"])
-    np.testing.assert_allclose(loss(*gappy, batch={"w": weights}), expected, rtol=1e-6)
+    # Programs of tests are not optimized, and add up the samples in single precision one by one.
+    np.testing.assert_allclose(loss(*gappy, batch={"w": weights}), expected, rtol=3e-6)
     if shape == (4, 30):
         longer = np.concatenate([np.full((4, 9), 1e6, np.float32), weights], axis=1)
-        np.testing.assert_allclose(loss(*gappy, batch={"w": longer}), expected, rtol=1e-6)
+        np.testing.assert_allclose(loss(*gappy, batch={"w": longer}), expected, rtol=3e-6)
         cut = skip_n(loss, 5)(*gappy, batch={"w": longer})
         late = [x[:, 5:] for x in (error, spread, gappy.target)]
-        np.testing.assert_allclose(cut, measured_average(*late), rtol=1e-6)
+        np.testing.assert_allclose(cut, measured_average(*late), rtol=3e-6)
 
 
 def test_constant_weights_give_the_plain_loss(gappy):

@@ -77,9 +77,12 @@ def test_kept_files_are_bounded(tmp_path, write_csv, monkeypatch):
     """Beyond the limit a file is parsed again, and below it only once."""
     parsed = []
     read_table = csv_module.read_table
-    monkeypatch.setattr(
-        csv_module, "read_table", lambda path, *args: parsed.append(path) or read_table(path, *args)
-    )
+
+    def counted(path, *args, **options):
+        parsed.append(path)
+        return read_table(path, *args, **options)
+
+    monkeypatch.setattr(csv_module, "read_table", counted)
     paths = [write_csv(tmp_path / f"{i}.csv", {"u": np.full(10, i)}) for i in range(3)]
     for limit, times in ((2**30, 1), (40, 2)):
         parsed.clear()

@@ -51,6 +51,7 @@ def alone(pipeline):
     return GRULearner(pipeline, hidden_size=2, metrics=[rmse]).fit(4, LR, show_progress=False)
 
 
+@pytest.mark.slow
 def test_a_grid_gives_a_row_per_trial_and_a_failed_one_its_error(
     ray, pipeline, tmp_path, monkeypatch, capfd
 ):

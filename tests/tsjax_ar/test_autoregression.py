@@ -125,7 +125,7 @@ def test_around_a_linear_model_it_is_an_arx_model(linear, n_u, n_y):
     rest = np.linalg.solve(np.eye(n_y) - a.T, c)
     u = np.asarray(sample_batch(signals, time=30)["u"][0])
     y = np.tile(rest, (30, 1))
-    # From the rest of the ARX model on; the model here is told it by the window.
+    # From the rest of the ARX model on; the window gives it to the model here.
     first = rest @ a + u[1:2] @ b + c
     simulated = predict(model, u, y)
     check(signals, simulated[1:2], first)

@@ -164,7 +164,7 @@ def test_collocation_begins_where_it_is_told(pirnn, data):
 
 
 def test_a_residual_is_named_by_its_place(data):
-    """In a module or a file, and a mistake in the place is told."""
+    """In a module or a file, and a mistake in the place is reported."""
     for place, part in (
         (f"{EQUATIONS}:oscilator", "has no 'oscilator'. Did you mean 'oscillator'?"),
         (f"{EQUATIONS}:fixed", "'fixed' has the signature (u, y), and is called with"),

@@ -126,7 +126,7 @@ class FreeRunModel(nnx.Module):
 
 @dataclass(frozen=True)
 class FreeRun:
-    """A first-order model that is told the measured outputs of an initial window.
+    """A first-order model that is given the measured outputs of an initial window.
 
     Args:
         init_window: Samples of measured output.

@@ -160,7 +160,7 @@ def test_records_that_do_not_fit_are_told(change, error, text):
 
 
 def test_a_source_without_batches_trains(data):
-    """Whatever keeps the contract of a source; samples of other lengths are told."""
+    """Whatever keeps the contract of a source; samples of other lengths are refused."""
     import dataclasses
 
     class Plain:
@@ -499,7 +499,7 @@ def test_an_initial_state_that_cannot_be_found_is_told(known, options, error, te
 
 
 def test_a_model_without_state_has_no_policy_for_one(data):
-    """It is told when the learner is built."""
+    """It is reported when the learner is built."""
 
     class Gain(nnx.Module):
         def __call__(self, u):

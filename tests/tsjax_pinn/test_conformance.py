@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import jax
+import pytest
 from flax import nnx
 
 from tsjax_core import Bounded, FrozenMapping
@@ -37,6 +39,21 @@ class TestPIRNN(StatefulModelConformance):
     causal = True
     reads = ("u", "y")
     init_window = 4
+
+
+@pytest.mark.slow
+class TestPhysicalPIRNN(StatefulModelConformance):
+    steps = 12
+    chunks = (1, 5, 2)
+    channels = ((2, 3),)
+    spec = replace(PHYSICAL, num_layers=2, cell="lstm", p_state_encoder=0.5)
+    causal = True
+    reads = ("u", "y")
+    init_window = 4
+
+    @pytest.mark.xfail(reason="equations alone train the damping, and no output depends on it")
+    def test_gradients_reach_every_parameter(self):
+        super().test_gradients_reach_every_parameter()
 
 
 @cache

@@ -16,7 +16,9 @@ from tsjax_tune import HPOptimizer
 LR = 1e-2
 
 # Ray leaves the files of its loggers to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:Exception ignored in. <_io:pytest.PytestUnraisableExceptionWarning"
+)
 
 
 def new_optimizer(pipeline, flag: Path | None = None) -> HPOptimizer:

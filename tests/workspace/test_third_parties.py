@@ -97,7 +97,7 @@ BROKEN = {
     "The namespace is that of tsjax-pinn: uninstall acme-pinn.\n",
     "hook": "plugin 'hook' (acme-hook 1.0) defines tsjax_optimizers(), which is not a hook\n"
     "  The hooks are tsjax_models, tsjax_losses, tsjax_metrics, tsjax_transforms, tsjax_sources, "
-    f"tsjax_stores, tsjax_plots. {TOO_OLD} acme-hook\n",
+    f"tsjax_stores, tsjax_plots, tsjax_commands. {TOO_OLD} acme-hook\n",
     "name": "plugin 'name' (acme-name 1.0) fails to import 'acme_name._plugin': "
     "ImportError: cannot import name 'StateSpace' from 'tsjax_core' (%s)\n"
     "  Fix, update or uninstall acme-name; the other plugins are not affected. "

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import typer
 from flax import nnx
 
 from tsjax_core import (
@@ -23,6 +25,9 @@ from tsjax_core import (
     hookimpl,
     normalized_mse,
 )
+from tsjax_core.cli import make_console
+from tsjax_core.data.store import Split
+from tsjax_core.experiments.experiment import load_experiment
 from tsjax_core.models.scaling import Standardize
 from tsjax_core.protocols import FiniteMemory, ModelSpec
 
@@ -335,3 +340,17 @@ def tsjax_stores():
 @hookimpl
 def tsjax_plots():
     return {"error": error_plot}
+
+
+def count_files(
+    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="A TOML file.")],
+    split: Annotated[Split, typer.Option(help="Which files.")] = "test",
+) -> None:
+    """Count the files of a split."""
+    files = load_experiment(experiment).build().pipeline.file_names(split)
+    make_console().print(f"{len(files)} files in {split}")
+
+
+@hookimpl
+def tsjax_commands():
+    return {"count": count_files, "train": count_files}

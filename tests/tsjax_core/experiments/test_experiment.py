@@ -133,7 +133,7 @@ def test_tables_say_the_experiment_again(folder):
         (changed("data", dataset="$NOT_SET_ANYWHERE/x"), "data.dataset", ["NOT_SET_ANYWHERE"]),
         (changed("model", name="core/gruu"), "model.name", ["[model] name", "core/gru"]),
         (changed("model", name="gru"), "model.name", ["core/gru"]),
-        (changed("model", name="pinn/pirnn"), "model.name", ["[model] name"]),
+        (changed("model", name="nowhere/x"), "model.name", ["[model] name", "nowhere"]),
         (changed("model", name=3), "model", ["name of a component", "3"]),
         (changed("model", hidden_sizes=3), "model.hidden_sizes", ["Did you mean 'hidden_size'?"]),
         (changed("model", hidden_size=2.5), "model.hidden_size", ["a whole number", "2.5"]),

@@ -218,7 +218,7 @@ class TestUnknownNames:
         print(caught.value)
         assert str(caught.value) == (
             "there is no kind 'models' of component. "
-            "The kinds are model, loss, metric, transform, source, store, plot."
+            "The kinds are model, loss, metric, transform, source, store, plot, command."
         )
         assert (caught.value.key, caught.value.exit_status) == ("kind", 2)
 

@@ -50,6 +50,7 @@ from tsjax_core.models.state import flatten_state, unflatten_state
 from tsjax_core.registry.hookspecs import hookimpl
 from tsjax_core.registry.registry import (
     Registry,
+    get_command,
     get_loss,
     get_metric,
     get_model,
@@ -153,6 +154,7 @@ __all__ = [
     "fit_population_iter",
     "flat_cos",
     "flatten_state",
+    "get_command",
     "get_loss",
     "get_metric",
     "get_model",

@@ -2,6 +2,11 @@
 
 Exit status: 0 done, 1 the work failed, 2 the call or a configuration is wrong. A mistake of the
 user is reported in a sentence and never by a traceback.
+
+Plugins add commands by the hook `tsjax_commands`: `tune/tune` is called as `tsjax tune`, and as
+`tsjax tune/tune` wherever the short name is taken. A command of a plugin prints on
+`make_console()`, raises TsjaxError for what the user has to fix, and calls
+`keep_compiled_programs()` if it compiles.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+import typer.core
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +34,57 @@ if TYPE_CHECKING:
     from tsjax_core.experiments.experiment import Experiment
     from tsjax_core.experiments.run import RunResult
 
+
+class _Commands(typer.core.TyperGroup):
+    """The commands of core, and those of plugins, which are imported only when asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names for the help: core's, then those of the plugins that work."""
+        own = super().list_commands(ctx)
+        return [*own, *(full if name in own else name for name, full in _plugin_commands().items())]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command of core or of a plugin, None if there is none."""
+        return super().get_command(ctx, cmd_name) or _plugin_command(cmd_name)
+
+
+def _plugin_commands() -> dict[str, str]:
+    """Return what plugins' commands are called by, with their qualified names."""
+    from tsjax_core.registry.registry import Registry
+
+    names = Registry.installed().names("command")
+    shorts = [name.partition("/")[2] for name in names]
+    return {
+        short if shorts.count(short) == 1 else name: name
+        for short, name in zip(shorts, names, strict=True)
+    }
+
+
+def _plugin_command(called: str) -> Any:
+    from tsjax_core.registry.registry import FIRST_PARTY, Registry
+
+    name = called
+    if "/" not in called:
+        commands = _plugin_commands()
+        if several := [name for name in commands if name.endswith(f"/{called}")]:
+            raise UnknownNameError(
+                f"several plugins have the command '{called}'; give one of {', '.join(several)}.",
+                namespace="",
+                name=called,
+            )
+        # A plugin of ours that is not installed or does not work is named by the error.
+        absent = f"{called}/{called}" if called in FIRST_PARTY else None
+        found = commands.get(called, absent)
+        if found is None:
+            return None
+        name = found
+    single = typer.Typer(add_completion=False)
+    single.command(called)(Registry.installed().resolve("command", name))
+    return typer.main.get_command(single)
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -75,13 +131,14 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     print(f"warning: {message}", file=sys.stderr)  # noqa: T201
 
 
-def _console() -> Console:
+def make_console() -> Console:
+    """Return the console on which a command prints."""
     # Without a terminal rich assumes 80 columns and would break long paths and numbers.
     # Names of signals and files may hold brackets, which are not markup.
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
 
 
-def _keep_compiled_programs() -> None:
+def keep_compiled_programs() -> None:
     """Keep compiled programs between processes, so that a second start does not wait for them."""
     import jax
 
@@ -110,10 +167,10 @@ def demo(
     ] = False,
 ) -> None:
     """Identify a simulated nonlinear oscillator and compare with a linear model."""
-    _keep_compiled_programs()
+    keep_compiled_programs()
     from tsjax_core.experiments.demo import run_demo
 
-    run_demo(out, seed, _console(), data_only=data_only)
+    run_demo(out, seed, make_console(), data_only=data_only)
 
 
 @app.command()
@@ -132,7 +189,7 @@ def plugins() -> None:
         works = info.status == "ok"
         cells = (info.namespace, info.distribution, info.version, offers or "-")
         table.add_row(*cells, "ok" if works else "see below", style=None if works else "red")
-    console = _console()
+    console = make_console()
     console.print(table)
     # Distributions that claim one namespace have one text.
     problems = dict.fromkeys(info.status for info in records if info.status != "ok")
@@ -160,7 +217,7 @@ def list_names(
     for each in kinds:
         for name in registry.names(each):
             table.add_row(each, name, summary_of(registry.resolve(each, name)))
-    _console().print(table if table.row_count else f"no {kind} is installed")
+    make_console().print(table if table.row_count else f"no {kind} is installed")
 
 
 @app.command()
@@ -177,7 +234,7 @@ def show(
     from tsjax_core.registry.registry import Registry
     from tsjax_core.signatures import is_loss_term
 
-    console = _console()
+    console = make_console()
     tables: dict[str, Callable[..., Any]] = {
         "data": create_grain_dls,
         "train": TrainOptions,
@@ -203,7 +260,9 @@ def show(
     # Resolving raises what is wrong with a name that no kind has.
     for kind, component in (found or {"model": registry.resolve("model", name)}).items():
         console.print(f"{name}, a {kind}: {summary_of(component)}")
-        if kind == "metric" or (kind == "loss" and is_loss_term(component)):
+        if kind == "command":
+            console.print(f"Its arguments and options: tsjax {name} --help")
+        elif kind == "metric" or (kind == "loss" and is_loss_term(component)):
             console.print("It has no options.")
         else:
             console.print(_option_table(options_of(component)))
@@ -235,13 +294,13 @@ def train(
     ] = None,
 ) -> None:
     """Train the model of an experiment and evaluate it on the test files."""
-    _keep_compiled_programs()
+    keep_compiled_programs()
     from tsjax_core.directories import free_directory
     from tsjax_core.experiments.experiment import load_experiment
     from tsjax_core.experiments.run import train
 
     loaded = load_experiment(experiment, changes or [])
-    console = _console()
+    console = make_console()
     out = out or free_directory(Path("runs") / experiment.stem)
     _print_result(train(loaded, out, console), loaded, console)
 
@@ -262,11 +321,11 @@ def resume(
     ] = None,
 ) -> None:
     """Go on with a training that was interrupted, to the numbers that it would have had."""
-    _keep_compiled_programs()
+    keep_compiled_programs()
     from tsjax_core.experiments.experiment import load_experiment
     from tsjax_core.experiments.run import EXPERIMENT, resume
 
-    console = _console()
+    console = make_console()
     result = resume(run, console, epoch, epochs)
     _print_result(result, load_experiment(run / EXPERIMENT), console)
 
@@ -317,7 +376,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Evaluate the model of a run on a split of its data, or on other files."""
-    _keep_compiled_programs()
+    keep_compiled_programs()
     from tsjax_core.errors import ConfigError
     from tsjax_core.experiments.new_files import score_files
     from tsjax_core.experiments.report import early_errors, score_table
@@ -329,7 +388,7 @@ def evaluate(
             key="data",
         )
     evaluation = score_files(run, data) if data else load_learner(run).evaluate(split or "test")
-    console = _console()
+    console = make_console()
     console.print(score_table(evaluation, "the files given" if data else None))
     console.print(f"initial state: {evaluation.initial_state}")
     if sentence := early_errors(evaluation):
@@ -350,11 +409,11 @@ def predict(
     ] = None,
 ) -> None:
     """Simulate the model of a run on the inputs in a file."""
-    _keep_compiled_programs()
+    keep_compiled_programs()
     from tsjax_core.experiments.predict_file import predict_file
 
     written = predict_file(run, data, out)
-    _console().print(
+    make_console().print(
         f"wrote {', '.join(written.outputs)} ({written.samples} samples): {written.path}"
     )
 
@@ -373,7 +432,7 @@ def new(
     from tsjax_core.registry.new_plugin import write_plugin
 
     folder = write_plugin(name, out)
-    console = _console()
+    console = make_console()
     console.print(f"wrote {folder}: a plugin that offers the model {name}/modes. Try next:")
     console.print(f"  cd {shlex.quote(str(folder))}")
     console.print('  pip install -e ".[dev]" && pytest')

@@ -7,14 +7,13 @@ A run directory holds `experiment.toml` (complete, every default written out), `
 from __future__ import annotations
 
 import csv
-import inspect
 import json
 import platform
 import shutil
 import signal
 import threading
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -27,12 +26,15 @@ import tomli_w
 from flax import nnx
 from rich.console import Console
 
-from tsjax_core.data.pipeline import create_grain_dls
 from tsjax_core.directories import held_directory, replaced_directory
 from tsjax_core.errors import DivergenceError, RunDirectoryError, TrainingError
-from tsjax_core.experiments.components import write_spec
-from tsjax_core.experiments.experiment import Experiment, drop_none, load_experiment
+from tsjax_core.experiments.experiment import Experiment, load_experiment
 from tsjax_core.experiments.report import write_report
+from tsjax_core.experiments.write_experiment import (
+    describe_training,
+    write_experiment,
+    write_whole,
+)
 from tsjax_core.inference.saved_model import SavedModel, load_saved
 from tsjax_core.training.checkpoints.checkpoints import Checkpoints, stored_epochs
 from tsjax_core.training.evaluation import Evaluation
@@ -96,9 +98,9 @@ def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
     console.print(learner.pipeline.summary())
     out.mkdir(parents=True, exist_ok=True)
     with held_directory(out):
-        _write_experiment(out / EXPERIMENT, experiment, learner)
+        write_experiment(out / EXPERIMENT, experiment, learner)
         _write_versions(out / "versions.json")
-        learner.description = _describe_training(out / EXPERIMENT)
+        learner.description = describe_training(out / EXPERIMENT)
         options = experiment.train
         results = learner.fit_iter(options.epochs, options.lr, SCHEDULES[options.schedule]())
         kept = False
@@ -141,7 +143,7 @@ def resume(
     with held_directory(run):
         experiment = load_experiment(run / EXPERIMENT)
         learner = experiment.build()
-        learner.description = _describe_training(run / EXPERIMENT)
+        learner.description = describe_training(run / EXPERIMENT)
         if epochs is not None:
             experiment = replace(experiment, train=replace(experiment.train, epochs=epochs))
         options = experiment.train
@@ -158,7 +160,7 @@ def resume(
         if epochs is not None:
             tables = tomllib.loads((run / EXPERIMENT).read_text(encoding="utf-8"))
             tables["train"]["epochs"] = epochs
-            _write_whole(run / EXPERIMENT, tomli_w.dumps(tables))
+            write_whole(run / EXPERIMENT, tomli_w.dumps(tables))
         return _complete(learner, experiment, run, results)
 
 
@@ -311,53 +313,6 @@ def _row(result: EpochResult) -> dict[str, Any]:
     terms = {f"term_{name}": value for name, value in result.terms.items()}
     terms = terms if len(terms) > 1 else {}
     return row | dict(result.quantities) | dict(result.metrics) | terms
-
-
-def _write_experiment(file: Path, experiment: Experiment, learner: Learner) -> None:
-    tables = {"loss": [{"name": "core/normalized_mae"}], **experiment.to_tables()}
-    options: Mapping[str, Any] = write_spec(learner.spec) if learner.spec else {}
-    tables["model"] |= drop_none(options)
-    tables["train"]["n_skip"] = learner.n_skip
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(create_grain_dls).parameters.items()
-        if parameter.default not in (parameter.empty, None)
-    }
-    data = {**defaults, "seed": experiment.train.seed, **tables["data"]}
-    data["dataset"] = _absolute(data["dataset"])
-    if (division := learner.pipeline.division) is not None:
-        data |= {"split": list(division.shares), "split_by": division.by}
-    tables["data"] = drop_none(data)
-    if file.exists():
-        raise RunDirectoryError(
-            f"{file.parent} was taken by another run; nothing was written. "
-            "Choose another directory with --out.",
-            path=file.parent,
-        )
-    _write_whole(file, tomli_w.dumps(tables))
-
-
-def _describe_training(file: Path) -> str:
-    """Return what an experiment trains, however long: resuming compares it."""
-    tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    tables.get("train", {}).pop("epochs", None)
-    return tomli_w.dumps(tables)
-
-
-def _write_whole(file: Path, text: str) -> None:
-    """Write `file` whole or not at all, because a run that is killed is resumed from it."""
-    fresh = file.with_name(f".{file.name}")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(file)
-
-
-def _absolute(dataset: Any) -> Any:
-    """Return the paths of `dataset` for a file that may be read from anywhere."""
-    if isinstance(dataset, list | tuple):
-        return [_absolute(path) for path in dataset]
-    if isinstance(dataset, Mapping):
-        return {split: [_absolute(path) for path in paths] for split, paths in dataset.items()}
-    return str(Path(dataset).absolute()).replace("$", "$$")
 
 
 def _write_versions(file: Path) -> None:

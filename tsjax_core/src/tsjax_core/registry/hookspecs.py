@@ -31,7 +31,9 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks a function of a plugin as the implementation of the hook of the same name."""
 
-Kind: TypeAlias = Literal["model", "loss", "metric", "transform", "source", "store", "plot"]
+Kind: TypeAlias = Literal[
+    "model", "loss", "metric", "transform", "source", "store", "plot", "command"
+]
 """What a component is. A name is unique within its plugin and kind."""
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -44,6 +46,7 @@ HOOKS: Final[Mapping[Kind, str]] = {
     "source": "tsjax_sources",
     "store": "tsjax_stores",
     "plot": "tsjax_plots",
+    "command": "tsjax_commands",
 }
 """The hook that offers the components of each kind."""
 
@@ -84,4 +87,9 @@ class HookSpecs(Protocol):
     @hookspec
     def tsjax_plots(self) -> Mapping[str, Callable[..., Any]]:
         """Return functions that draw a batch or a result."""
+        ...
+
+    @hookspec
+    def tsjax_commands(self) -> Mapping[str, Callable[..., Any]]:
+        """Return functions that are commands of `tsjax`, with arguments that Typer understands."""
         ...

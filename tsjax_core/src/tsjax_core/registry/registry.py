@@ -270,3 +270,9 @@ def get_plot(name: str) -> Callable[..., Any]:
     """Return a function that draws a batch or a result."""
     plot: Callable[..., Any] = resolve("plot", name)
     return plot
+
+
+def get_command(name: str) -> Callable[..., Any]:
+    """Return a function that is a command of `tsjax`."""
+    command: Callable[..., Any] = resolve("command", name)
+    return command

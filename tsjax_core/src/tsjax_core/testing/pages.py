@@ -40,6 +40,7 @@ GUIDES: dict[str, str] = {
     "states": "states as values: of every sample, and as one array",
     "search": "what a search over hyperparameters needs",
     "stores-and-plots": "stores and plots by name",
+    "commands": "commands that plugins add to `tsjax`",
     "arrays": "arrays and data frames as data",
     "residuals": "residuals of losses, and whole training records",
 }

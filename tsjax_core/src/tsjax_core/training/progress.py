@@ -106,6 +106,8 @@ class _TimeLeft(ProgressColumn):
         """Return the time left as text, or the time that compiling has taken."""
         done = task.completed = self._done()
         elapsed = task.elapsed or 0.0
+        if done >= 1.0:
+            return "0:00:00 left"
         if self._begun is None:
             self._begun = done
         if self._first is None:

@@ -13,11 +13,12 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".jax_cache")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
-# Programs of tests run for moments, and most of a run's time goes into compiling them: a fifth of
-# it less without the optimizations of machine code, which change no result beyond rounding.
+# Programs of tests run for moments, and most of a run's time goes into compiling them: half of it
+# less without the optimizations of machine code, which change no result beyond rounding.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
 )
 
 

@@ -16,7 +16,7 @@ from tsjax_ar import AR
 from tsjax_ar.inner import delay, fill_gaps
 from tsjax_core import GRU, LSTM, RNN, estimate_state, masked_loss, normalized_mse, predict
 from tsjax_core.errors import ConfigError, ModelError
-from tsjax_core.models.arx import ARX
+from tsjax_core.models.arx_coefficients import ARXCoefficients
 from tsjax_tcn import TCN
 
 MODELS = [
@@ -121,7 +121,7 @@ def test_around_a_linear_model_it_is_an_arx_model(linear, n_u, n_y):
     b = w[:n_u] / u_std[:, None] * y_std
     a = w[n_u:] / y_std[:, None] * y_std
     c = y_mean - stats["u"].mean @ b - y_mean @ a
-    arx = ARX(a[None], b[None], c)
+    arx = ARXCoefficients(a[None], b[None], c)
     rest = np.linalg.solve(np.eye(n_y) - a.T, c)
     u = np.asarray(sample_batch(signals, time=30)["u"][0])
     y = np.tile(rest, (30, 1))

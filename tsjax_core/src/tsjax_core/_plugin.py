@@ -10,9 +10,10 @@ from tsjax_core.registry.hookspecs import hookimpl
 
 @hookimpl
 def tsjax_models() -> Mapping[str, type]:
+    from tsjax_core.models.linear import ARX, Linear
     from tsjax_core.models.recurrent import GRU, LSTM, RNN
 
-    return {"rnn": RNN, "gru": GRU, "lstm": LSTM}
+    return {"rnn": RNN, "gru": GRU, "lstm": LSTM, "arx": ARX, "linear": Linear}
 
 
 @hookimpl

@@ -31,6 +31,30 @@ class ModelSpec(Protocol):
 
 
 @runtime_checkable
+class IdentifiedSpec(ModelSpec, Protocol):
+    """A specification whose model begins at a solution that is computed from the records.
+
+    A learner that is given the specification calls `identify` once, in the place of `build`.
+    """
+
+    def identify(
+        self,
+        signals: Signals,
+        train: Sequence[tuple[HostArray, HostArray]],
+        valid: Sequence[tuple[HostArray, HostArray]],
+        *,
+        rngs: nnx.Rngs,
+    ) -> tuple[ModelSpec, Model]:
+        """Return a specification without open choices, and its model begun from the records.
+
+        A record is the pair of `u` (time, n_u) and `y` (time, n_y) of a whole file, in raw units;
+        outputs that were not measured are NaN. `build` of the specification that is returned gives
+        a model of the same structure.
+        """
+        ...
+
+
+@runtime_checkable
 class FiniteMemory(Protocol):
     """A model whose outputs depend on a known number of recent inputs, or its hyperparameters.
 

@@ -16,7 +16,7 @@ from tsjax_core.errors import RunDirectoryError
 from tsjax_core.experiments.experiment import load_experiment
 from tsjax_core.experiments.run import train
 from tsjax_core.losses.regression import fit_percent, nrmse
-from tsjax_core.models.arx import select_arx
+from tsjax_core.models.arx_coefficients import select_arx
 from tsjax_core.training.evaluation import Evaluation
 from tsjax_core.training.learner import Learner
 from tsjax_core.types import HostArray

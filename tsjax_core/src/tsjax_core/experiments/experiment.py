@@ -177,11 +177,11 @@ class Experiment:
     report: ReportOptions = field(default_factory=ReportOptions)
     file: Path | None = None
 
-    def build(self, pipeline: GrainPipeline | None = None) -> Learner:
+    def build(self, pipeline: GrainPipeline | None = None, *, identify: bool = True) -> Learner:
         """Return the learner of this experiment, with its data checked and its model drawn.
 
         With `pipeline`, that takes the place of the data that the experiment names: they are not
-        read again for a second learner.
+        read again for a second learner. `identify` is that of `Learner`.
 
         Raises:
             ConfigError: A table, an option or the name of a component is wrong.
@@ -211,6 +211,7 @@ class Experiment:
                 devices=self.train.devices,
                 initial_state=self.train.initial_state,
                 init_samples=self.train.init_samples,
+                identify=identify,
             )
             self.train.check_monitor(learner)
         except ConfigError as error:

@@ -280,7 +280,8 @@ def load_run(path: Path) -> tuple[Experiment, SavedModel]:
 def load_learner(path: Path) -> Learner:
     """Return the learner of the run in `path`, with its data and its trained model."""
     experiment, saved = load_run(path)
-    learner = experiment.build()
+    # What is identified or drawn is replaced by what was trained.
+    learner = experiment.build(identify=False)
     nnx.update(learner.model, nnx.state(saved.model))
     return learner
 

@@ -48,7 +48,7 @@ def uniform(key: Array, shape: tuple[int, ...], bound: float) -> Array:
 
 def check_memory(shape: tuple[int, ...]) -> None:
     """Raise ModelError for a parameter that cannot be trained in the memory of this machine."""
-    size, free = 4 * math.prod(shape), _memory()
+    size, free = 4 * math.prod(shape), machine_memory()
     if size * _COPIES > free:
         raise ModelError(
             f"a parameter of shape {shape} takes {size / 1e9:.3g} GB, and training keeps about "
@@ -58,7 +58,7 @@ def check_memory(shape: tuple[int, ...]) -> None:
 
 
 @cache
-def _memory() -> int:
+def machine_memory() -> int:
     """Return the memory of this machine in bytes, without limit where the system does not say."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -27,7 +27,7 @@ from tsjax_core.registry.plugin_loading import SHORT_NAME, Plugin, PluginInfo
 
 FIRST_PARTY: Final = {
     namespace: f"tsjax-{namespace}"
-    for namespace in ("ar", "core", "pinn", "quat", "spectral", "tbptt", "tcn", "tune")
+    for namespace in ("ar", "core", "pinn", "quat", "spectral", "ss", "tbptt", "tcn", "tune")
 }
 """The distribution of each namespace that the project itself publishes."""
 

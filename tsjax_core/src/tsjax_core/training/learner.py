@@ -21,8 +21,13 @@ from tsjax_core.inference.initial_state import InitialState
 from tsjax_core.inference.predict import predict
 from tsjax_core.losses.compose import NamedTerm, named_terms
 from tsjax_core.losses.regression import normalized_mae
-from tsjax_core.models.building import build_model
-from tsjax_core.protocols import CarryingModel, MeasuringModel, ModelSpec, ResidentSource
+from tsjax_core.models.building import build_model, identify_model
+from tsjax_core.protocols import (
+    CarryingModel,
+    IdentifiedSpec,
+    ModelSpec,
+    ResidentSource,
+)
 from tsjax_core.signatures import declare, name_of
 from tsjax_core.training.compatibility import (
     check_aux,
@@ -38,7 +43,11 @@ from tsjax_core.training.evaluation import Evaluation, PendingEvaluation, SplitE
 from tsjax_core.training.fit import Fit, plan_fit
 from tsjax_core.training.monitor import Keep, Monitor, check_keep, keep_best
 from tsjax_core.training.optimizer.rate import Optimizer, RateControlled, averaged_params
+from tsjax_core.training.polish.options import PolishFit, PolishOptions
+from tsjax_core.training.polish.polish import begin_polish, make_problem, run_polish
 from tsjax_core.training.progress import EpochResult, follow
+from tsjax_core.training.quantities import measure
+from tsjax_core.training.records import TrainingRecord, read_pairs, read_records
 from tsjax_core.training.schedules import Schedule, flat_cos
 from tsjax_core.training.snapshot import TrainingSnapshot
 from tsjax_core.training.step.context import StepContext
@@ -51,20 +60,6 @@ from tsjax_core.types import Array, Batch, HostArray
 if TYPE_CHECKING:
     from tsjax_core.data.pipeline import GrainPipeline
     from tsjax_core.data.store import Split
-
-
-@dataclass(frozen=True)
-class TrainingRecord:
-    """A training file whole: what the model reads, the target, and which samples count.
-
-    `inputs` are in the order of the model's `reads`, each (time, n), or (n,) for scalars; `target`
-    is (time, n_y), in raw units; `counts` is (time,), false for the first `n_skip` samples.
-    """
-
-    name: str
-    inputs: tuple[HostArray, ...]
-    target: HostArray
-    counts: HostArray
 
 
 class Learner:
@@ -94,6 +89,8 @@ class Learner:
         initial_state: Where simulations of validation and test begin: `zero`, `washout`, `window`
             or `encoder`, see `tsjax_core.InitialState`. Training windows begin at zero.
         init_samples: Samples at the start of a sequence that `initial_state` uses.
+        identify: Whether an `IdentifiedSpec` such as `core/linear` begins with the model that it
+            computes from the records, or with a random one.
 
     Raises:
         SignatureError: A loss, metric, transform or model asks for what tsjax does not give.
@@ -116,6 +113,7 @@ class Learner:
         reads: Sequence[str] = ("u",),
         initial_state: str = "zero",
         init_samples: int = 0,
+        identify: bool = True,
     ) -> None:
         self.pipeline = pipeline
         self.signals = pipeline.signals
@@ -141,6 +139,10 @@ class Learner:
         self.spec: ModelSpec | None
         if isinstance(model, nnx.Module):
             self.spec, self.model, self.reads = None, model, tuple(reads)
+        elif identify and isinstance(model, IdentifiedSpec) and self.signals.target == "y":
+            train, valid = (read_pairs(pipeline, split) for split in ("train", "valid"))
+            self.spec, self.model = identify_model(model, self.signals, train, valid, seed=seed)
+            self.reads = tuple(self.spec.reads)
         else:
             self.spec, self.reads = model, tuple(model.reads)
             self.model = build_model(model, self.signals, seed=seed)
@@ -252,6 +254,12 @@ class Learner:
         snapshot = read_training(Path(path), epoch, self)
         fit = snapshot.fit
         assert fit is not None
+        if given != (None, None, None) and isinstance(fit, PolishFit):
+            raise ConfigError(
+                f"the checkpoints in {path} are of a polish, which has no learning rate and no "
+                "epochs; resume it with the path alone.",
+                key="lr",
+            )
         if given != (None, None, None):
             total = fit.n_epochs if n_epochs is None else n_epochs
             rate = fit.lr if lr is None else self.optimizer.check_rate(lr)
@@ -263,7 +271,7 @@ class Learner:
                 )
             fit = replace(fit, n_epochs=plan.n_epochs, rates=plan.rates)
         self.restore(replace(snapshot, fit=fit, running=fit, resumed_from=Path(path)))
-        return self._epochs(fit)
+        return run_polish(self, fit) if isinstance(fit, PolishFit) else self._epochs(fit)
 
     def save_checkpoint(self, path: str | Path) -> Path:
         """Write a checkpoint of the fit in progress to the directory `path`, and return the path.
@@ -322,6 +330,50 @@ class Learner:
         schedule = flat_cos(pct_start)
         return self.fit(n_epochs, lr, schedule, keep=keep, show_progress=show_progress)
 
+    def polish_iter(
+        self, seconds: float | None = None, iterations: int | None = None, **options: Any
+    ) -> Iterator[EpochResult]:
+        """Improve the model by Gauss-Newton steps on whole training records, yielding after each.
+
+        The squared error of the simulation is minimised by Levenberg-Marquardt, in standard
+        deviations of each output, whatever the loss of the learner is: `train_loss` is its mean.
+        The first result is that of the model as it was, and no iteration is worse on the training
+        records than the one before. It ends after `seconds` or `iterations`, or when no step gains
+        any more; `learner.fit_in_progress.ended` says which. `options` are those of
+        `PolishOptions`: method, initial_states, frozen, penalty, channel_weights, patience.
+
+        Raises:
+            ModelError: The model is no `StatefulModel`, or reads measured outputs.
+            ConfigError: An option is wrong, or the method needs more memory than there is.
+            TrainingError: The simulations of the model as it is are not finite.
+        """
+        fit = begin_polish(PolishOptions(seconds, iterations, **options))
+        problem = make_problem(self, fit.options)
+        self.fit_in_progress, self.resumed_from = fit, None
+        return run_polish(self, fit, problem)
+
+    def polish(
+        self,
+        seconds: float | None = None,
+        iterations: int | None = None,
+        *,
+        keep: Keep = "best",
+        show_progress: bool = True,
+        **options: Any,
+    ) -> list[EpochResult]:
+        """Improve the model as `polish_iter`, and return what each iteration gave.
+
+        In the end the model is that of the iteration with the lowest validation loss (best), the
+        model as it was among them, or that of the last. Ctrl-C ends it in the same way.
+        """
+        check_keep(keep)
+        results = self.polish_iter(seconds, iterations, **options)
+        if keep == "best":
+            results = keep_best(results, self.model, Monitor())
+        if show_progress:
+            results = follow(results, None, lambda: self.progress)
+        return list(results)
+
     def evaluate(self, split: Split = "valid") -> Evaluation:
         """Return loss and metrics on the whole of `split`: train, valid or test.
 
@@ -373,13 +425,7 @@ class Learner:
 
         No transform acts on it, and it is not cut into windows.
         """
-        records = self.pipeline.records("train")
-        for index, path in enumerate(records.paths):
-            sample = records[index]
-            target = sample[self.signals.target]
-            counts = np.arange(len(sample["u"])) >= self.n_skip
-            inputs = tuple(sample[key] for key in self.reads)
-            yield TrainingRecord(str(path), inputs, target, counts)
+        return read_records(self.pipeline, "train", self.reads, self.n_skip)
 
     @property
     def loss_weights(self) -> dict[str, float]:
@@ -565,11 +611,3 @@ class PendingEpoch:
         learner.progress = fit.done / fit.n_epochs
         learner.history.append(whole)
         return whole
-
-
-def measure(model: Any) -> dict[str, float]:
-    """Return the physical quantities of a model by name and unit, such as `mass [kg]`."""
-    if not isinstance(model, MeasuringModel):
-        return {}
-    found = model.quantities()
-    return {f"{name} [{unit}]": float(value) for name, (value, unit) in found.items()}

@@ -50,32 +50,36 @@ class EpochResult:
 
 def follow(
     results: Iterable[EpochResult],
-    n_epochs: int,
+    n_epochs: int | None,
     done: Callable[[], float],
     console: Console | None = None,
 ) -> Generator[EpochResult, None, None]:
     """Yield `results` unchanged and show how far the fit is, on standard error.
 
-    `done` gives the share of the fit that is done, 0 to 1, at any time.
+    `done` gives the share of the fit that is done, 0 to 1, at any time. Without `n_epochs` the
+    results are those of iterations, whose number is not known.
     """
+    steps = "iteration" if n_epochs is None else "epoch"
+    total = "" if n_epochs is None else f"/{n_epochs}"
+    first = 0 if n_epochs is None else 1
     console = Console(stderr=True) if console is None else console
     if not console.is_terminal:
         for result in results:
-            line = f"epoch {result.epoch + 1}/{n_epochs}  {describe(result)}"
+            line = f"{steps} {result.epoch + first}{total}  {describe(result)}"
             print(f"{line}  {result.seconds:.1f} s", file=sys.stderr, flush=True)  # noqa: T201
             yield result
         return
     columns = (
-        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+        TextColumn(f"{steps} {{task.fields[epoch]}}{total}"),
         BarColumn(bar_width=12),
         TextColumn("{task.fields[text]}", markup=False),
         _TimeLeft(done),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=1.0, epoch=0, epochs=n_epochs, text="compiling")
+        task = bar.add_task("", total=1.0, epoch=0, text="compiling")
         for result in results:
             text = describe(result)
-            bar.update(task, completed=done(), epoch=result.epoch + 1, text=text)
+            bar.update(task, completed=done(), epoch=result.epoch + first, text=text)
             yield result
 
 

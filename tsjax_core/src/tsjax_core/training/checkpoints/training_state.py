@@ -17,6 +17,7 @@ from tsjax_core.errors import CheckpointError
 from tsjax_core.training.checkpoints.checkpoint_file import Stored, version_of
 from tsjax_core.training.checkpoints.packing import Layout, Packed, layout_of, pack, unpack
 from tsjax_core.training.fit import Fit
+from tsjax_core.training.polish.options import PolishFit, PolishOptions
 from tsjax_core.training.progress import EpochResult
 from tsjax_core.training.snapshot import TrainingSnapshot
 
@@ -49,6 +50,12 @@ def pack_snapshot(
         "training": training,
         "libraries": {name: version_of(name) for name in _LIBRARIES},
     }
+    if isinstance(fit, PolishFit):
+        facts["polish"] = {
+            "options": fit.options.to_json(),
+            "seconds": fit.seconds,
+            "sizes": {name: len(array) for name, array in fit.opt_state.items()},
+        }
     return pack(_tree(snapshot.model, fit.opt_state, fit.raw, fit.rates)), facts
 
 
@@ -67,8 +74,13 @@ def check_same_training(
         for name, value in here.items()
         if facts["training"].get(name) != value
     ]
-    rates = np.empty(facts["n_epochs"] * learner.pipeline.steps_per_epoch, np.float32)
-    opt_state = learner.new_optimizer_state()
+    polish = facts.get("polish")
+    if polish is None:
+        rates = np.empty(facts["n_epochs"] * learner.pipeline.steps_per_epoch, np.float32)
+        opt_state = learner.new_optimizer_state()
+    else:
+        rates = np.empty(0, np.float32)
+        opt_state = {name: np.empty(size, np.uint32) for name, size in polish["sizes"].items()}
     raw = nnx.state(learner.model, nnx.Param) if facts["averaged"] else None
     tree = _tree(nnx.state(learner.model), opt_state, raw, rates)
     differing += _layout_differences(stored.layout, layout_of(tree))
@@ -101,15 +113,20 @@ def unpack_snapshot(stored: Stored, tree: Any) -> TrainingSnapshot:
     `tree` is what `check_same_training` returned.
     """
     facts, arrays = stored.facts, unpack(stored.data, tree)
-    fit = Fit(
-        n_epochs=facts["n_epochs"],
-        rates=np.asarray(arrays["rates"]),
-        lr=facts["lr"],
-        done=facts["done"],
-        opt_state=arrays["optimizer"],
-        raw=arrays["raw"],
-        name=facts["fit"],
-    )
+    common: dict[str, Any] = {
+        "n_epochs": facts["n_epochs"],
+        "rates": np.asarray(arrays["rates"]),
+        "lr": facts["lr"],
+        "done": facts["done"],
+        "opt_state": arrays["optimizer"],
+        "raw": arrays["raw"],
+        "name": facts["fit"],
+    }
+    polish = facts.get("polish")
+    fit = Fit(**common)
+    if polish is not None:
+        options = PolishOptions(**polish["options"])
+        fit = PolishFit(**common, options=options, seconds=polish["seconds"])
     history = tuple(_from_json(each) for each in facts["history"])
     return TrainingSnapshot(
         arrays["model"], facts["steps"], facts["epochs_done"], history, fit, fit

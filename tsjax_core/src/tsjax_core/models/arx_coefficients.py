@@ -12,7 +12,7 @@ from tsjax_core.types import HostArray
 
 
 @dataclass(frozen=True, eq=False)
-class ARX:
+class ARXCoefficients:
     """y_t = sum_k A_k y_(t-k) + sum_k B_k u_(t-k) + c, with k from 1 to na and from 0 to nb - 1.
 
     `a` is (na, n_y, n_y), `b` is (nb, n_u, n_y) and `c` is (n_y,), all in physical units.
@@ -40,11 +40,15 @@ class ARX:
         return y[n_a:]
 
 
-def fit_arx(records: Sequence[tuple[HostArray, HostArray]], na: int, nb: int) -> ARX:
+def fit_arx(
+    records: Sequence[tuple[HostArray, HostArray]], na: int, nb: int, *, direct: bool = True
+) -> ARXCoefficients:
     """Return the ARX model of least one-step-ahead squared error over all records.
 
-    Each record is (u, y), (time, n_u) and (time, n_y); no equation reaches across records. Source:
-    Ljung, System Identification (1999), section 4.2.
+    Without `direct`, the present input does not act: B_0 is 0.
+
+    Each record is (u, y), (time, n_u) and (time, n_y); no equation reaches across records, and none
+    uses samples that are NaN. Source: Ljung, System Identification (1999), section 4.2.
 
     Raises:
         DataError: No record is longer than the lags.
@@ -62,20 +66,24 @@ def fit_arx(records: Sequence[tuple[HostArray, HostArray]], na: int, nb: int) ->
     for u, y in usable:
         n = len(u)
         past_y = [y[lags - k : n - k] / y_scale for k in range(1, na + 1)]
-        past_u = [u[lags - k : n - k] / u_scale for k in range(nb)]
-        rows.append(np.concatenate([*past_y, *past_u, np.ones((n - lags, 1))], axis=1))
-        targets.append(y[lags:] / y_scale)
+        past_u = [u[lags - k : n - k] / u_scale for k in range(0 if direct else 1, nb)]
+        row = np.concatenate([*past_y, *past_u, np.ones((n - lags, 1))], axis=1)
+        target = y[lags:] / y_scale
+        measured = np.isfinite(row).all(1) & np.isfinite(target).all(1)
+        rows.append(row[measured])
+        targets.append(target[measured])
     theta = np.linalg.lstsq(np.concatenate(rows), np.concatenate(targets), rcond=None)[0]
     n_u, n_y = len(u_scale), len(y_scale)
     theta = theta * y_scale
     a = theta[: na * n_y].reshape(na, n_y, n_y) / y_scale[:, None]
-    b = theta[na * n_y : -1].reshape(nb, n_u, n_y) / u_scale[:, None]
-    return ARX(a, b, theta[-1])
+    b = theta[na * n_y : -1].reshape(-1, n_u, n_y) / u_scale[:, None]
+    b = b if direct else np.concatenate([np.zeros((1, n_u, n_y)), b])
+    return ARXCoefficients(a, b, theta[-1])
 
 
 def _scale(arrays: Sequence[HostArray]) -> HostArray:
     """Return the standard deviation of each channel, 1 where it is constant."""
-    std = np.concatenate(arrays).std(0)
+    std = np.nanstd(np.concatenate(arrays), 0)
     return np.where(std > 0.0, std, 1.0)
 
 
@@ -83,19 +91,19 @@ def select_arx(
     train: Sequence[tuple[HostArray, HostArray]],
     valid: Sequence[tuple[HostArray, HostArray]],
     orders: Sequence[int] = (1, 2, 3, 4, 6, 8, 12, 16),
-) -> ARX:
+) -> ARXCoefficients:
     """Return the ARX model, na = nb - 1 = order, of least free-run error on `valid`.
 
     Raises:
         DataError: No order fits the records, or every model diverges in free run.
     """
-    best: tuple[float, ARX] | None = None
+    best: tuple[float, ARXCoefficients] | None = None
     for order in orders:
         if order >= max(len(u) for u, _ in train):
             continue
         model = fit_arx(train, order, order + 1)
         with np.errstate(over="ignore", invalid="ignore"):
-            error = sum(float(np.square(model.simulate(u) - y).sum()) for u, y in valid)
+            error = sum(float(np.nansum(np.square(model.simulate(u) - y))) for u, y in valid)
         if np.isfinite(error) and (best is None or error < best[0]):
             best = (error, model)
     if best is None:

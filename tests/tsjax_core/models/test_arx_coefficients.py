@@ -7,7 +7,7 @@ import pytest
 from scipy.signal import lfilter
 
 from tsjax_core.errors import DataError
-from tsjax_core.models.arx import ARX, fit_arx, select_arx
+from tsjax_core.models.arx_coefficients import ARXCoefficients, fit_arx, select_arx
 
 
 def siso(seed: int, n: int = 500) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +31,7 @@ def test_several_inputs_and_outputs_with_offset_are_recovered():
     rng = np.random.default_rng(3)
     a = np.array([[[0.6, 0.1e-3], [0.2e3, 0.5]]])
     b = np.array([[[0.0, 0.0], [0.0, 0.0]], [[1.0, 1e-3], [0.5, -2e-3]]])
-    true = ARX(a, b, np.array([0.3, 1e-4]))
+    true = ARXCoefficients(a, b, np.array([0.3, 1e-4]))
     u = rng.standard_normal((400, 2))
     got = fit_arx([(u, true.simulate(u))], 1, 2)
     np.testing.assert_allclose(got.a, a, rtol=1e-6, atol=1e-9)
@@ -41,7 +41,7 @@ def test_several_inputs_and_outputs_with_offset_are_recovered():
 
 def test_the_free_run_begins_at_rest():
     """With zero input the output stays at the equilibrium from the first sample on."""
-    model = ARX(np.array([[[0.5]]]), np.array([[[1.0]]]), np.array([2.0]))
+    model = ARXCoefficients(np.array([[[0.5]]]), np.array([[[1.0]]]), np.array([2.0]))
     np.testing.assert_allclose(model.simulate(np.zeros((20, 1))), 4.0)
 
 

@@ -1,0 +1,16 @@
+"""Learners of the models of this plugin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tsjax_core.training.factory import make_learner
+from tsjax_core.training.learner import Learner
+
+if TYPE_CHECKING:
+    from tsjax_core.data.pipeline import GrainPipeline
+
+
+def NeuralStateSpaceLearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N802 - reads as a type
+    """Return `make_learner(pipeline, "ss/neural", **options)`."""
+    return make_learner(pipeline, "ss/neural", **options)

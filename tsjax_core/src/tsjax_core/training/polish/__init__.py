@@ -1,0 +1,1 @@
+"""Training by Gauss-Newton steps on whole records, for small models."""

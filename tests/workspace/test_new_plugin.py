@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tomllib
@@ -46,7 +47,9 @@ def test_a_new_plugin_from_the_first_command_to_the_last(
 
     tests = environment.run("-m", "pytest", project).told()
     assert tests.status == 0
-    assert "TestModes: 25 of 25 clauses of StatefulModelConformance passed" in tests.out
+    assert re.search(
+        r"TestModes: (\d+) of \1 clauses of StatefulModelConformance passed", tests.out
+    )
 
     short = "--set train.epochs=2 --set data.win_sz=150"
     plugins, models, show, train, evaluate = (

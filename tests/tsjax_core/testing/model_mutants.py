@@ -84,6 +84,13 @@ class LayersInAList(SoundModel):
         self.layers = [nnx.Linear(2, 2, rngs=rngs)]
 
 
+@breaks("test_identified_model_is_that_of_its_specification")
+@dataclass(frozen=True)
+class KeepsItsChoiceToItself(Sound):
+    def identify(self, signals, train, valid, *, rngs):
+        return self, Sound(size=len(train) + 5).build(signals, rngs=rngs)
+
+
 @breaks("test_spec_is_hashable")
 @dataclass(frozen=True)
 class ListOption(Sound):

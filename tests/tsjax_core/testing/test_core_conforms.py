@@ -50,6 +50,7 @@ from tsjax_core import (
     weighted_source,
     with_probability,
 )
+from tsjax_core.models.linear import ARX, Linear
 from tsjax_core.testing import (
     LossConformance,
     MetricConformance,
@@ -84,6 +85,16 @@ class TestGRUOfScalars(ModelConformance):
     spec = GRU(hidden_size=5, output="last")
     causal = True
     target = "y_scalar"
+
+
+class TestLinear(StatefulModelConformance):
+    spec = Linear(order=3)
+    causal = True
+
+
+class TestARX(StatefulModelConformance):
+    spec = ARX(order=2, direct=False)
+    causal = True
 
 
 class TestMSE(LossConformance):
@@ -321,7 +332,7 @@ class TestWeightedSource(WithFiles, SourceConformance):
 class TestPlugin(PluginConformance):
     namespace = "core"
     offers = {
-        "model": {"rnn", "gru", "lstm"},
+        "model": {"rnn", "gru", "lstm", "arx", "linear"},
         "loss": {
             "activation_regularizer",
             "cut_loss",

@@ -44,6 +44,7 @@ from tsjax_core.losses.robust import normalized_huber, normalized_log_cosh
 from tsjax_core.losses.selection import hardest, random_length
 from tsjax_core.losses.weights import time_weighted, weighted_loss
 from tsjax_core.losses.window import cut_loss, skip_n
+from tsjax_core.models.linear import ARX, Linear
 from tsjax_core.models.parameters import Bounded, BoundedParameter
 from tsjax_core.models.recurrent import GRU, LSTM, RNN
 from tsjax_core.models.state import flatten_state, unflatten_state
@@ -73,6 +74,7 @@ from tsjax_core.training.optimizer.updates import (
     skip_large,
     skip_nonfinite,
 )
+from tsjax_core.training.polish.options import PolishOptions
 from tsjax_core.training.population.population import (
     Ensemble,
     Population,
@@ -99,6 +101,7 @@ from tsjax_core.viz import plot_batch, plot_history, plot_learning_rates, plot_r
 __version__ = _version("tsjax-core")
 
 __all__ = [
+    "ARX",
     "GRU",
     "LSTM",
     "RNN",
@@ -120,7 +123,9 @@ __all__ = [
     "InitialState",
     "LSTMLearner",
     "Learner",
+    "Linear",
     "NormStats",
+    "PolishOptions",
     "Population",
     "RNNLearner",
     "Registry",

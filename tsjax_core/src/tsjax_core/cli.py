@@ -224,20 +224,22 @@ def list_names(
 def show(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="A component, or data, train or report."),
+        typer.Argument(metavar="NAME", help="A component, or data, train, polish or report."),
     ],
 ) -> None:
-    """Show the options of a component, or of the tables data, train and report."""
+    """Show the options of a component, or of the tables data, train, polish and report."""
     from tsjax_core.data.pipeline import create_grain_dls
     from tsjax_core.experiments.experiment import ReportOptions, TrainOptions
     from tsjax_core.options import options_of, summary_of
     from tsjax_core.registry.registry import Registry
     from tsjax_core.signatures import is_loss_term
+    from tsjax_core.training.polish.options import PolishOptions
 
     console = make_console()
     tables: dict[str, Callable[..., Any]] = {
         "data": create_grain_dls,
         "train": TrainOptions,
+        "polish": PolishOptions,
         "report": ReportOptions,
     }
     if name in tables:
@@ -345,8 +347,15 @@ def _print_result(result: RunResult, experiment: Experiment, console: Console) -
         console.print(f"training {result.ended}")
         if result.resumable:
             console.print(f"go on with it: tsjax resume {shlex.quote(str(result.path))}")
+    if result.polish_ended:
+        console.print(f"the polish ended: {result.polish_ended}")
     why = f"best {options.monitor}" if options.keep == "best" else "last"
-    console.print(f"kept the model of epoch {result.kept.epoch + 1} ({why})")
+    which = f"epoch {result.kept.epoch + 1}"
+    if result.polished:
+        which = f"iteration {result.kept.epoch} of the polish"
+    elif result.kept.epoch < 0:
+        which, why = "the beginning", "no epochs were asked for"
+    console.print(f"kept the model of {which} ({why})")
     console.print(score_table(result.evaluation))
     console.print(f"initial state: {result.evaluation.initial_state}")
     if sentence := early_errors(result.evaluation):

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from tsjax_core.checks import whole_number
 from tsjax_core.data.pipeline import GrainPipeline, create_grain_dls
@@ -32,6 +32,7 @@ from tsjax_core.training.monitor import Monitor
 from tsjax_core.training.optimizer.averaging import average_weights
 from tsjax_core.training.optimizer.rate import DEFAULT_LR, Optimizer, RateControlled, adam
 from tsjax_core.training.optimizer.updates import clip_gradients, skip_large, skip_nonfinite
+from tsjax_core.training.polish.options import PolishOptions
 from tsjax_core.training.step.devices import count_cores_as
 from tsjax_core.training.stopping import EarlyStopping
 from tsjax_core.transforms.changes import Transform
@@ -39,7 +40,9 @@ from tsjax_core.transforms.compose import compose_transforms
 from tsjax_core.transforms.evaluation import also_in_evaluation
 from tsjax_core.types import Array
 
-SECTIONS = ("data", "model", "loss", "transform", "train", "report")
+SECTIONS = ("data", "model", "loss", "transform", "train", "polish", "report")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class TrainOptions:
     """The `[train]` table.
 
     Args:
-        epochs: Passes over the training windows, or epochs of n_batches where [data] has it.
+        epochs: Passes over the training windows, or epochs of n_batches where [data] has it. With
+            0, the model stays as it begins, which is of use for linear models and before [polish].
         lr: Learning rate at its highest.
         schedule: How the learning rate changes over the fit.
         seed: Decides the initial parameters, the order of the data and all random draws.
@@ -96,7 +100,7 @@ class TrainOptions:
     devices: int = 1
 
     def __post_init__(self) -> None:
-        whole_number("epochs", self.epochs, "epochs", least=1)
+        whole_number("epochs", self.epochs, "epochs")
         if not 0 <= self.seed < 1 << 63:
             raise ConfigError(f"seed = {self.seed}; give 0 to below 2^63.", key="seed")
         if self.n_skip is not None:
@@ -175,6 +179,7 @@ class Experiment:
     transform: Sequence[Mapping[str, Any]] = ()
     train: TrainOptions = field(default_factory=TrainOptions)
     report: ReportOptions = field(default_factory=ReportOptions)
+    polish: PolishOptions | None = None
     file: Path | None = None
 
     def build(self, pipeline: GrainPipeline | None = None, *, identify: bool = True) -> Learner:
@@ -214,6 +219,12 @@ class Experiment:
                 identify=identify,
             )
             self.train.check_monitor(learner)
+            if self.polish and self.train.monitored in learner.loss_weights:
+                raise ConfigError(  # noqa: TRY301 - located as all others
+                    f"monitor = {self.train.monitor!r} is a term of the loss, which a polish does "
+                    "not have; monitor valid_loss, train_loss or a metric.",
+                    key="monitor",
+                )
         except ConfigError as error:
             # What a loss refuses first shows where it meets model and data.
             where = "loss" if error.key == "loss" else "train"
@@ -246,6 +257,8 @@ class Experiment:
             if getattr(self, name):
                 tables[name] = [dict(table) for table in getattr(self, name)]
         report = {"plot": list(self.report.plots)}
+        if self.polish is not None:
+            tables["polish"] = self.polish.to_json()
         plain: dict[str, Any] = drop_none({**tables, "train": train, "report": report})
         return plain
 
@@ -335,7 +348,10 @@ def parse_experiment(tables: Mapping[str, Any], *, file: Path | None = None) -> 
         model=tables["model"],
         loss=tables.get("loss", ()),
         transform=tables.get("transform", ()),
-        train=_train_options(tables.get("train", {}), file),
+        train=_options(TrainOptions, tables.get("train", {}), "train", file),
+        polish=_options(PolishOptions, tables["polish"], "polish", file)
+        if "polish" in tables
+        else None,
         report=ReportOptions(
             **decode_options(ReportOptions, tables.get("report", {}), where="report", file=file)
         ),
@@ -343,11 +359,11 @@ def parse_experiment(tables: Mapping[str, Any], *, file: Path | None = None) -> 
     )
 
 
-def _train_options(table: Mapping[str, Any], file: Path | None) -> TrainOptions:
+def _options(cls: type[T], table: Mapping[str, Any], where: str, file: Path | None) -> T:
     try:
-        return TrainOptions(**decode_options(TrainOptions, table, where="train", file=file))
+        return cls(**decode_options(cls, table, where=where, file=file))
     except ConfigError as error:
-        raise locate_error(error, "train", file) from error
+        raise locate_error(error, where, file) from error
 
 
 def _expand_paths(dataset: Any, file: Path | None) -> Any:

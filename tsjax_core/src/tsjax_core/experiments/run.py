@@ -2,12 +2,14 @@
 
 A run directory holds `experiment.toml` (complete, every default written out), `versions.json`,
 `history.csv` (a row per epoch, written as the epochs end), `checkpoints/`, `model/`, and `report/`.
+With a polish there are `polish.csv` and `polish/` for its iterations.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 import platform
 import shutil
 import signal
@@ -27,8 +29,8 @@ from flax import nnx
 from rich.console import Console
 
 from tsjax_core.directories import held_directory, replaced_directory
-from tsjax_core.errors import DivergenceError, RunDirectoryError, TrainingError
-from tsjax_core.experiments.experiment import Experiment, load_experiment
+from tsjax_core.errors import ConfigError, DivergenceError, RunDirectoryError, TrainingError
+from tsjax_core.experiments.experiment import Experiment, TrainOptions, load_experiment
 from tsjax_core.experiments.report import write_report
 from tsjax_core.experiments.write_experiment import (
     describe_training,
@@ -39,12 +41,14 @@ from tsjax_core.inference.saved_model import SavedModel, load_saved
 from tsjax_core.training.checkpoints.checkpoints import Checkpoints, stored_epochs
 from tsjax_core.training.evaluation import Evaluation
 from tsjax_core.training.learner import Learner
+from tsjax_core.training.polish.options import PolishFit
 from tsjax_core.training.progress import EpochResult, follow
 from tsjax_core.training.schedules import SCHEDULES
 from tsjax_core.training.stopping import EarlyStopping
 
 EXPERIMENT = "experiment.toml"
 CHECKPOINTS = "checkpoints"
+POLISH = "polish"
 MODEL = "model"
 REPORT = "report"
 STOPPED = "stopped early"
@@ -68,6 +72,10 @@ class RunResult:
     """`finished`, `stopped early`, or why the training ended before its last epoch."""
     resumable: bool = False
     """Whether epochs are left that `tsjax resume` would train."""
+    polish_ended: str = ""
+    """Why the polish had no further iteration; empty without a polish, or if it was interrupted."""
+    polished: bool = False
+    """Whether `kept` is an iteration of a polish, the first of them without a step."""
 
 
 def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
@@ -102,10 +110,9 @@ def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
         _write_versions(out / "versions.json")
         learner.description = describe_training(out / EXPERIMENT)
         options = experiment.train
-        results = learner.fit_iter(options.epochs, options.lr, SCHEDULES[options.schedule]())
         kept = False
         try:
-            result = _complete(learner, experiment, out, results)
+            result = _complete(learner, experiment, out, _begin_epochs(learner, options))
             kept = True
         except TrainingError as error:
             raise TrainingError(f"{error} {out} was removed.") from error
@@ -142,20 +149,31 @@ def resume(
         )
     with held_directory(run):
         experiment = load_experiment(run / EXPERIMENT)
-        learner = experiment.build()
+        begun = any(stored_epochs(run / folder) for folder in (CHECKPOINTS, POLISH))
+        # What is identified is replaced by what a checkpoint holds.
+        learner = experiment.build(identify=not begun)
         learner.description = describe_training(run / EXPERIMENT)
         if epochs is not None:
             experiment = replace(experiment, train=replace(experiment.train, epochs=epochs))
         options = experiment.train
-        schedule = SCHEDULES[options.schedule]()
         checkpoints = run / CHECKPOINTS
-        if epoch is not None or stored_epochs(checkpoints):
-            prolonged = {"n_epochs": epochs, "schedule": schedule}
+        results: Iterator[EpochResult] | None
+        if stored_epochs(run / POLISH):
+            if epoch is not None or epochs is not None:
+                raise ConfigError(
+                    f"{run} is polished already, so that its epochs cannot be changed; resume it "
+                    "without --epoch and --epochs, or train anew.",
+                    key="epochs",
+                )
+            results = None
+            console.print(f"resuming the polish after iteration {stored_epochs(run / POLISH)[-1]}")
+        elif epoch is not None or stored_epochs(checkpoints):
+            prolonged = {"n_epochs": epochs, "schedule": SCHEDULES[options.schedule]()}
             changed: dict[str, Any] = {} if epochs is None else prolonged
             results = learner.resume(checkpoints, epoch, **changed)
             console.print(f"resuming after epoch {len(learner.history)} of {options.epochs}")
         else:
-            results = learner.fit_iter(options.epochs, options.lr, schedule)
+            results = _begin_epochs(learner, options)
             console.print("no epoch had ended; beginning anew")
         if epochs is not None:
             tables = tomllib.loads((run / EXPERIMENT).read_text(encoding="utf-8"))
@@ -164,72 +182,129 @@ def resume(
         return _complete(learner, experiment, run, results)
 
 
+def _begin_epochs(learner: Learner, options: TrainOptions) -> Iterator[EpochResult] | None:
+    """Return the results of the epochs that are to be trained, None without any."""
+    if not options.epochs:
+        return None
+    return learner.fit_iter(options.epochs, options.lr, SCHEDULES[options.schedule]())
+
+
 def _complete(
-    learner: Learner, experiment: Experiment, out: Path, results: Iterator[EpochResult]
+    learner: Learner, experiment: Experiment, out: Path, results: Iterator[EpochResult] | None
 ) -> RunResult:
-    """Train what `results` are to give, then write model and report."""
-    options = experiment.train
+    """Train what `results` are to give, polish, then write model and report."""
+    options, polish = experiment.train, experiment.polish
+    phase: _Phase | None = None
+    if results is not None and options.epochs:
+        patience = options.patience or options.epochs
+        phase = _follow_phase(
+            learner, options, results, out, CHECKPOINTS, "history.csv", options.epochs, patience
+        )
+    if polish is not None and (phase is None or phase.ended in ("finished", STOPPED)):
+        if stored_epochs(out / POLISH):
+            results = learner.resume(out / POLISH)
+        else:
+            results = learner.polish_iter(**polish.to_json())
+        before = phase is not None and phase.new
+        # The polish has a patience of its own.
+        phase = _follow_phase(learner, options, results, out, POLISH, "polish.csv", None, 1 << 30)
+        phase = replace(phase, new=phase.new or before)
+    if phase is None:
+        phase = _Phase(_evaluate_begin(learner), "finished", "", new=True)
+    whole = (out / MODEL).exists() and (out / REPORT).exists()
+    if phase.ended == "finished" and not phase.new and whole:
+        raise RunDirectoryError(
+            f"{out} is finished, and there is nothing to resume. Look at it with: tsjax evaluate "
+            f"{out}",
+            path=out,
+        )
+    ended, advice = phase.ended, phase.advice
+    if phase.best is None:
+        if ended == "finished":
+            ended, advice = f"gave no finite {options.monitor}", UNSTABLE
+        raise TrainingError(f"training {ended}, and there is no model to keep. {advice}")
+    learner.save(out / MODEL, overwrite=True)
+    evaluation = learner.evaluate("test")
+    with replaced_directory(out / REPORT) as fresh:
+        figures = write_report(learner, evaluation, fresh, experiment.plots())
+    fit = learner.fit_in_progress
+    return RunResult(
+        out,
+        learner,
+        phase.best if options.keep == "best" or not learner.history else learner.history[-1],
+        evaluation,
+        tuple(out / REPORT / path.name for path in figures),
+        ended,
+        phase.resumable,
+        fit.ended if isinstance(fit, PolishFit) else "",
+        polished=isinstance(fit, PolishFit),
+    )
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """How the epochs, or the iterations of a polish, ended; `new` says whether there was any."""
+
+    best: EpochResult | None
+    ended: str
+    advice: str
+    new: bool
+    resumable: bool = False
+
+
+def _follow_phase(
+    learner: Learner,
+    options: TrainOptions,
+    results: Iterator[EpochResult],
+    out: Path,
+    folder: str,
+    table: str,
+    n_epochs: int | None,
+    patience: int,
+) -> _Phase:
+    """Go through `results` with checkpoints in `folder` and a row of `table` for each."""
     keep_best = options.keep == "best"
     checkpoints = Checkpoints(
-        out / CHECKPOINTS,
+        out / folder,
         keep_last=options.checkpoints,
         keep_best=int(keep_best),
         monitor=options.monitored,
         mode=options.mode,
     )
     stopping = EarlyStopping(
-        options.patience or options.epochs,
-        options.min_delta,
-        options.monitored,
-        options.mode,
-        restore_best=keep_best,
+        patience, options.min_delta, options.monitored, options.mode, restore_best=keep_best
     )
-    before = tuple(learner.history)
+    fit = learner.fit_in_progress
+    before = tuple(learner.history[len(learner.history) - fit.done :]) if fit and fit.done else ()
     saved = checkpoints.follow(results, learner)
     safe = stopping.follow(saved, learner)
-    shown = follow(safe, options.epochs, lambda: learner.progress)
-    ended, advice, resumable = "finished", "", False
+    shown = follow(safe, n_epochs, lambda: learner.progress)
+    ended, advice, resumable, new = "finished", "", False, 0
     try:
         # Wherever an interrupt comes, the best weights are back and the last checkpoint is whole.
         with closing(saved), closing(safe), closing(shown), noticed_interrupts() as was_interrupted:
-            for _ in _record_epochs(before, shown, out / "history.csv"):
+            for _ in _record_epochs(before, shown, out / table):
+                new += 1
                 if was_interrupted():
                     raise KeyboardInterrupt  # noqa: TRY301 - as if it had not been lost
                 # It is written last, and an old one would make an unfinished run look finished.
                 if (out / REPORT).exists():
                     shutil.rmtree(out / REPORT)
     except KeyboardInterrupt:
-        ended, advice = f"interrupted after {len(learner.history)} epochs", "Train for longer."
+        steps = "epochs" if n_epochs else "iterations"
+        ended, advice = f"interrupted after {len(before) + new} {steps}", "Train for longer."
         resumable = learner.progress < 1.0
     except DivergenceError as error:
         ended, advice = error.what, error.advice
-    nothing_new = ended == "finished" and len(learner.history) == len(before)
-    if nothing_new and (out / MODEL).exists() and (out / REPORT).exists():
-        raise RunDirectoryError(
-            f"{out} is finished, and there is nothing to resume. Look at it with: tsjax evaluate "
-            f"{out}",
-            path=out,
-        )
-    if stopping.best is None:
-        if ended == "finished":
-            ended, advice = f"gave no finite {options.monitor}", UNSTABLE
-        raise TrainingError(f"training {ended}, and there is no model to keep. {advice}")
     if ended == "finished" and stopping.stopped:
         ended = STOPPED
-    learner.save(out / MODEL, overwrite=True)
-    evaluation = learner.evaluate("test")
-    with replaced_directory(out / REPORT) as fresh:
-        figures = write_report(learner, evaluation, fresh, experiment.plots())
-    kept = stopping.best if keep_best else learner.history[-1]
-    return RunResult(
-        out,
-        learner,
-        kept,
-        evaluation,
-        tuple(out / REPORT / path.name for path in figures),
-        ended,
-        resumable,
-    )
+    return _Phase(stopping.best, ended, advice, new > 0, resumable)
+
+
+def _evaluate_begin(learner: Learner) -> EpochResult:
+    """Return the validation of a model that no epoch trains, as an epoch before the first."""
+    valid = learner.evaluate("valid")
+    return EpochResult(-1, math.nan, valid.loss, valid.metrics)
 
 
 @contextmanager
@@ -290,10 +365,11 @@ def _record_epochs(
     before: Iterable[EpochResult], results: Iterable[EpochResult], file: Path
 ) -> Iterator[EpochResult]:
     """Yield `results`, and write those of `before` and each that arrives as a row of `file`."""
+    counter = "iteration" if file.stem == "polish" else "epoch"
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer: csv.DictWriter[str] | None = None
         for known, result in chain(((True, r) for r in before), ((False, r) for r in results)):
-            row = _row(result)
+            row = _row(result, counter)
             if writer is None:
                 writer = csv.DictWriter(stream, list(row))
                 writer.writeheader()
@@ -303,9 +379,9 @@ def _record_epochs(
                 yield result
 
 
-def _row(result: EpochResult) -> dict[str, Any]:
+def _row(result: EpochResult, counter: str) -> dict[str, Any]:
     row = {
-        "epoch": result.epoch + 1,
+        counter: result.epoch + (counter == "epoch"),
         "seconds": round(result.seconds, 3),
         "train_loss": result.train_loss,
         "valid_loss": result.valid_loss,

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from tsjax_core.checks import check_counts
-from tsjax_core.errors import DataError, ModelError
+from tsjax_core.errors import ConfigError, DataError, ModelError
 from tsjax_core.models.arx_coefficients import ARXCoefficients, fit_arx
 from tsjax_core.models.scaling import Standardize, require_signals
 from tsjax_core.models.subspace import (
@@ -57,8 +57,9 @@ class Linear:
     def __post_init__(self) -> None:
         check_counts(self, **{k: 1 for k in ("order", "horizon") if getattr(self, k) is not None})
         if self.horizon is not None and self.order is not None and self.horizon <= self.order:
-            raise ModelError(
-                f"horizon = {self.horizon} and order = {self.order}; give a longer horizon."
+            raise ConfigError(
+                f"horizon = {self.horizon} and order = {self.order}; give a longer horizon.",
+                key="horizon",
             )
 
     def build(self, signals: Signals, *, rngs: nnx.Rngs) -> LinearModel:
@@ -296,7 +297,10 @@ def _choose(models: dict[int, StateSpaceMatrices], valid: Records) -> int:
                 (model.simulate(u, estimate_start(model, u[: _head(u)], y[: _head(u)])), y)
                 for u, y in valid
             ]
-            errors[order] = float(sum(np.nansum(np.square(pred - y)) for pred, y in pairs))
+            # Errors of rounding are no reason for a higher order.
+            floor = 1e-10 * sum(float(np.nansum(np.square(y))) for _, y in valid)
+            error = sum(float(np.nansum(np.square(pred - y))) for pred, y in pairs)
+            errors[order] = error if np.isnan(error) else max(error, floor)
     finite = {order: error for order, error in errors.items() if np.isfinite(error)}
     if not finite:
         return min(models)

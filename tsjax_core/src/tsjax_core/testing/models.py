@@ -19,7 +19,13 @@ from flax import nnx
 from tsjax_core.experiments.components import read_spec, write_spec
 from tsjax_core.inference.predict import predict, y_argument
 from tsjax_core.inference.saved_model import load_model, save_model
-from tsjax_core.protocols import AuxModel, FiniteMemory, MeasuringModel, ModelSpec
+from tsjax_core.protocols import (
+    AuxModel,
+    FiniteMemory,
+    IdentifiedSpec,
+    MeasuringModel,
+    ModelSpec,
+)
 from tsjax_core.signatures import declare
 from tsjax_core.testing.contract import Blocked, Conformance, clause
 from tsjax_core.testing.probes import (
@@ -79,6 +85,38 @@ class ModelConformance(Conformance):
             f"build returns {type(model).__name__}; a model is a flax.nnx.Module"
         )
         nnx.split(model)
+
+    @clause
+    def test_identified_model_is_that_of_its_specification(self) -> None:
+        """`identify`, where there is one, gives equal models of what `build` can make again."""
+        if not isinstance(self.spec, IdentifiedSpec):
+            return
+        signals = self._signals()
+        records = [
+            tuple(
+                np.asarray(sample_batch(signals, batch=1, time=n, seed=n)[key][0]) for key in "uy"
+            )
+            for n in (400, 250)
+        ]
+        given: Any = [(u.copy(), y.copy()) for u, y in records]
+        (spec, model), (again, twin) = (
+            self.spec.identify(signals, given, given[:1], rngs=nnx.Rngs(1)) for _ in range(2)
+        )
+        assert spec == again, f"identify chose {spec!r}, and the second time {again!r}"
+        built = spec.build(signals, rngs=nnx.Rngs(1))
+        first, second, third = (
+            params_of(cast("nnx.Module", each)) for each in (model, twin, built)
+        )
+        shapes = [{k: v.shape for k, v in params.items()} for params in (first, third)]
+        assert shapes[0] == shapes[1], (
+            f"identify gives {spec!r} and a model with parameters {shapes[0]}, and build of that "
+            f"makes {shapes[1]}; return the specification with every choice made"
+        )
+        differing = [name for name in first if not np.array_equal(first[name], second[name])]
+        assert not differing, f"{', '.join(differing)} differ between two identifications"
+        for (u, y), (u_given, y_given) in zip(records, given, strict=True):
+            same = np.array_equal(u, u_given) and np.array_equal(y, y_given)
+            assert same, "identify changes the records that it is given; work on copies"
 
     @clause
     def test_spec_is_hashable(self) -> None:

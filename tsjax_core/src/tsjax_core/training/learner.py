@@ -44,7 +44,7 @@ from tsjax_core.training.fit import Fit, plan_fit
 from tsjax_core.training.monitor import Keep, Monitor, check_keep, keep_best
 from tsjax_core.training.optimizer.rate import Optimizer, RateControlled, averaged_params
 from tsjax_core.training.polish.options import PolishFit, PolishOptions
-from tsjax_core.training.polish.polish import begin_polish, make_problem, run_polish
+from tsjax_core.training.polish.polish import begin_polish, make_task, run_polish
 from tsjax_core.training.progress import EpochResult, follow
 from tsjax_core.training.quantities import measure
 from tsjax_core.training.records import TrainingRecord, read_pairs, read_records
@@ -348,9 +348,9 @@ class Learner:
             TrainingError: The simulations of the model as it is are not finite.
         """
         fit = begin_polish(PolishOptions(seconds, iterations, **options))
-        problem = make_problem(self, fit.options)
+        task = make_task(self, fit.options)
         self.fit_in_progress, self.resumed_from = fit, None
-        return run_polish(self, fit, problem)
+        return run_polish(self, fit, task)
 
     def polish(
         self,

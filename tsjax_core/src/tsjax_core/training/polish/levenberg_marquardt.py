@@ -66,7 +66,7 @@ class LevenbergMarquardt:
         self.train_starts = train_starts
         self.prior = problem.theta
         weight = np.zeros(problem.n_params) if penalty is None else np.asarray(penalty, float)
-        self._penalty = weight * problem.count
+        self.penalty = weight * problem.count
         self._evaluated: tuple[Evaluated, int] | None = None
 
     def begin(self, theta: HostArray, starts: HostArray) -> PolishState:
@@ -81,14 +81,9 @@ class LevenbergMarquardt:
 
     def step(self, state: PolishState) -> PolishState:
         """Return the state after one iteration; its cost is never larger."""
-        assert self._evaluated is not None
-        normal = self.problem.linearize(
-            state.theta, *self._evaluated, share=state.share, seed=state.iteration
-        )
         dampings = state.damping * _FACTORS
-        steps = [self._solve(normal, state.theta, damping) for damping in dampings]
-        thetas = np.stack([state.theta + step[0] for step in steps])
-        starts = np.stack([state.starts + step[1] for step in steps])
+        steps, start_steps = self._propose(state, dampings)
+        thetas, starts = state.theta + steps, state.starts + start_steps
         evaluated = self.problem.evaluate(thetas, starts)
         costs = evaluated.costs + self._penalty_of(thetas)
         best = int(np.argmin(costs))
@@ -120,6 +115,20 @@ class LevenbergMarquardt:
             iteration=state.iteration + 1,
         )
 
+    def _propose(self, state: PolishState, dampings: HostArray) -> tuple[HostArray, HostArray]:
+        """Return steps of the parameters (K, P) and of the initial states (K, R, S)."""
+        normal = self.problem.linearize(
+            state.theta, *self._current(), share=state.share, seed=state.iteration
+        )
+        steps = [self._solve(normal, state.theta, damping) for damping in dampings]
+        thetas, starts = zip(*steps, strict=True)
+        return np.stack(thetas), np.stack(starts)
+
+    def _current(self) -> tuple[Evaluated, int]:
+        """Return the candidates among which the present parameters are, and their place."""
+        assert self._evaluated is not None
+        return self._evaluated
+
     def _evaluate(self, theta: HostArray, starts: HostArray, place: int) -> float:
         # As many candidates as in every step, so that one program serves both. What goes on from
         # a checkpoint has its old place among them, and so the same bits.
@@ -131,7 +140,7 @@ class LevenbergMarquardt:
         return float(evaluated.costs[place] + self._penalty_of(theta[None])[0])
 
     def _penalty_of(self, thetas: HostArray) -> HostArray:
-        return np.asarray(np.square(thetas - self.prior) @ self._penalty)
+        return np.asarray(np.square(thetas - self.prior) @ self.penalty)
 
     def _solve(
         self, normal: NormalEquations, theta: HostArray, damping: float
@@ -140,8 +149,8 @@ class LevenbergMarquardt:
 
         The initial states are eliminated record by record, so that many records cost little.
         """
-        matrix = normal.theta + np.diag(self._penalty)
-        gradient = normal.gradient - self._penalty * (theta - self.prior)
+        matrix = normal.theta + np.diag(self.penalty)
+        gradient = normal.gradient - self.penalty * (theta - self.prior)
         matrix[np.diag_indices_from(matrix)] += damping * _floored(np.diag(matrix))
         states = np.zeros_like(normal.state_gradient)
         if not self.train_starts:

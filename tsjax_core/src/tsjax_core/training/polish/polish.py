@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -43,7 +43,7 @@ _MOST_PARAMETERS = 4000
 _ROWS_OF_A_PART = 12000
 """Outputs whose Jacobian the first steps of the method `part` use, at least."""
 
-_CHUNKS = {"exact": 512, "part": 512, "conjugate": 128}
+_CHUNK = 128
 """Samples in a chunk of a record."""
 
 _MOST_FAILURES = 4
@@ -56,8 +56,16 @@ def begin_polish(options: PolishOptions) -> PolishFit:
     return PolishFit(bound, np.empty(0, np.float32), 0.0, options=options)
 
 
-def make_problem(learner: Learner, options: PolishOptions) -> tuple[SimulationProblem, str]:
-    """Return the least squares that `options` ask for, and the method, which is never `auto`.
+class PolishTask(NamedTuple):
+    """The least squares of a polish, how it is solved, and the penalty of each parameter (P,)."""
+
+    problem: SimulationProblem
+    method: str
+    penalty: HostArray | None
+
+
+def make_task(learner: Learner, options: PolishOptions) -> PolishTask:
+    """Return what `options` ask for; the method is never `auto`.
 
     Raises:
         ModelError: The model is no `StatefulModel`, or reads more than inputs and scalars.
@@ -90,6 +98,7 @@ def make_problem(learner: Learner, options: PolishOptions) -> tuple[SimulationPr
         raise ConfigError(
             "channel_weights are 0 for every output; give one of them more.", key="channel_weights"
         )
+    penalty = penalty_of(learner, options)
     method = _method_of(model, params, options)
     problem = SimulationProblem(
         model,
@@ -98,7 +107,7 @@ def make_problem(learner: Learner, options: PolishOptions) -> tuple[SimulationPr
         weights,
         trained_filter(options.frozen),
         np.float64 if method == "exact" else np.float32,
-        _CHUNKS[method],
+        _CHUNK,
     )
     if not problem.count:
         raise ConfigError(
@@ -106,7 +115,7 @@ def make_problem(learner: Learner, options: PolishOptions) -> tuple[SimulationPr
             f"record has {problem.longest} samples. Give a smaller n_skip.",
             key="n_skip",
         )
-    return problem, method
+    return PolishTask(problem, method, penalty)
 
 
 def trained_filter(frozen: Any) -> Callable[[Any, Any], bool]:
@@ -158,14 +167,14 @@ def penalty_of(learner: Learner, options: PolishOptions) -> HostArray | None:
 
 
 def run_polish(
-    learner: Learner, fit: PolishFit, made: tuple[SimulationProblem, str] | None = None
+    learner: Learner, fit: PolishFit, task: PolishTask | None = None
 ) -> Iterator[EpochResult]:
     """Yield the results of a polish of `learner`, as `Learner.polish_iter`.
 
-    `made` is what `make_problem` returned, where it was called before.
+    `task` is what `make_task` returned, where it was called before.
     """
     options = fit.options
-    problem, method = made or make_problem(learner, options)
+    problem, method, penalty = task or make_task(learner, options)
     estimates = learner.initial_state.needs_outputs
     kind: Literal["auto", "trained", "fixed"] = options.initial_states
     train_starts = estimates if kind == "auto" else kind == "trained"
@@ -173,13 +182,13 @@ def run_polish(
     if method == "conjugate":
         from tsjax_core.training.polish.conjugate import ConjugateGaussNewton
 
-        solver = ConjugateGaussNewton(problem, penalty=penalty_of(learner, options))
+        solver = ConjugateGaussNewton(problem, penalty=penalty)
     else:
         rows = _ROWS_OF_A_PART if method == "part" else np.inf
         solver = LevenbergMarquardt(
             problem,
             train_starts=train_starts,
-            penalty=penalty_of(learner, options),
+            penalty=penalty,
             share=float(max(rows, 4.0 * problem.n_params) / max(problem.count, 1.0)),
         )
     begin = time.perf_counter()

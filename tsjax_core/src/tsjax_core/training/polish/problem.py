@@ -23,14 +23,14 @@ from tsjax_core.training.polish.simulation import (
 from tsjax_core.training.records import TrainingRecord
 from tsjax_core.types import HostArray
 
-_STRETCH = 4
-"""Chunks in a row where the normal equations are those of a part of the records."""
-
-_WARM_UP = 128
-"""Samples until the sensitivities of a stretch have forgotten that they began at zero."""
+_STRETCH = 5
+"""Chunks in a row that are simulated by themselves: one as a run-up, and those that count."""
 
 _JACOBIAN_BYTES = 1 << 26
-"""Memory for the derivatives of one group of chunks."""
+"""Memory for the Jacobian of one group of chunks."""
+
+_MOST_CHUNKS = 32
+"""Chunks in a group. More of them do not make a step faster."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ class SimulationProblem:
         channel_weights: HostArray,
         is_trained: Callable[..., bool],
         dtype: Any = np.float64,
-        chunk: int = 512,
+        chunk: int = 128,
     ) -> None:
         self.dtype = dtype
         self._like = [(x.dtype, x.shape) for x in jax.tree.leaves(nnx.state(model, is_trained))]
@@ -187,7 +187,7 @@ class SimulationProblem:
         """Return the normal equations at `theta`, which is candidate `chosen` of `evaluated`.
 
         With a `share` below 1, they are those of so much of the records, drawn by `seed` as
-        stretches; sensitivities begin at zero before each, and its first samples do not count.
+        stretches; sensitivities begin at zero before each, and its first chunk does not count.
         """
         rng = np.random.default_rng(seed)
         n_p, n_s, n_r = self.n_params, self.n_states, self.n_records
@@ -241,9 +241,9 @@ class SimulationProblem:
     ) -> None:
         n_chunks, n_records, length, n_y = batch.target.shape
         total = n_chunks * n_records
-        bytes_each = length * (n_y + self.n_states) * (self.n_params + self.n_states)
-        group = max(1, _JACOBIAN_BYTES // (bytes_each * np.dtype(self.dtype).itemsize))
-        group = min(group, total)
+        entries = (length * n_y + self.n_states) * (self.n_params + self.n_states)
+        group = max(1, _JACOBIAN_BYTES // (entries * np.dtype(self.dtype).itemsize))
+        group = min(group, _MOST_CHUNKS, total)
 
         def in_order(x: Any) -> Any:
             # Record after record, so that sensitivities go on from chunk to chunk.
@@ -254,15 +254,14 @@ class SimulationProblem:
         places, begins = order
         index = np.repeat(batch.index, n_chunks)
         before = jnp.zeros((self.n_states, self.n_params + self.n_states), self.dtype)
-        late = np.arange(length) >= min(_WARM_UP, length // 2)
         for begin in range(0, len(places), group):
             numbers = np.arange(begin, begin + group)
             rows = places[np.minimum(numbers, len(places) - 1)]
             kinds = begins[np.minimum(numbers, len(places) - 1)]
             state, u, residual, weight = (x[rows] for x in columns)
-            # What fills the last group up has no weight, and neither has a stretch's beginning.
-            counts = (numbers < len(places))[:, None] & ((kinds != BEGINS_AT_ZERO)[:, None] | late)
-            weight, residual = (x * counts[..., None] for x in (weight, residual))
+            # What fills the last group up has no weight, and neither has the run-up of a stretch.
+            counts = (numbers < len(places)) & (kinds != BEGINS_AT_ZERO)
+            weight, residual = (x * counts[:, None, None] for x in (weight, residual))
             gram, before = linearize_chunks(
                 self.structure,
                 theta,
@@ -283,8 +282,8 @@ class SimulationProblem:
     def stretches(self, evaluated: Evaluated, chosen: int) -> list[Any]:
         """Return stretches of the records from their states in candidate `chosen`.
 
-        Each is `_STRETCH` chunks and a chunk before them as a run-up, which has no weight: (state,
-        u, residual, weight, scalars) with the stretches as the first axis, one for each batch.
+        The first chunk of each is a run-up without weight: (state, u, residual, weight, scalars)
+        with the stretches as the first axis, one for each batch.
         """
         with self.precision():
             return [
@@ -294,7 +293,7 @@ class SimulationProblem:
 
     def _stretch(self, batch: _Batch, states: Any, residuals: Any) -> Any:
         n_chunks = batch.target.shape[0]
-        length = min(_STRETCH + 1, n_chunks)
+        length = min(_STRETCH, n_chunks)
         # The first stretch of a record has no run-up and needs none; the last may overlap others.
         firsts = [0, *range(length - 1, n_chunks - 1, length - 1)] if n_chunks > length else [0]
         begins = np.minimum(firsts, n_chunks - length)

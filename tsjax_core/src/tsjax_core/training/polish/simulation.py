@@ -79,7 +79,9 @@ def simulate_candidates(
 
     `thetas` is (K, P) and `starts` (K, records, S), the deviation of each record's initial state
     from the model's own. `records` are `u` (chunks, records, length, n_u), the target and the
-    factor of each residual (chunks, records, length, n_y), and scalars (records, n). Returns the sums of squared
+    factor of each residual (chunks, records, length, n_y), and scalars (records, n).
+
+    Returns the sums of squared
     residuals (K,), the states before each chunk
     (K, chunks, records, S), and the residuals (K, chunks, records, length, n_y).
     """
@@ -145,33 +147,23 @@ def linearize_chunks(
         )
         return jnp.concatenate([after[0], y[0, 0]])
 
-    def trajectory(x: Array, u: Array, scalars: Sequence[Array]) -> Array:
-        def one(x: Array, u: Array) -> tuple[Array, Array]:
-            return step(theta, x, u, scalars)[:n_states], x
+    def derivatives(
+        x: Array, u: Array, scalars: Sequence[Array]
+    ) -> tuple[Array, tuple[Array, Array]]:
+        return step(theta, x, u, scalars), jax.jacrev(step, (0, 1))(theta, x, u, scalars)
 
-        return jax.lax.scan(one, x, u)[1]
-
-    states = jax.vmap(trajectory)(state, u, scalars)
-
-    def derivatives(x: Array, u: Array, scalars: Sequence[Array]) -> tuple[Array, Array]:
-        of_theta, of_x = jax.jacrev(step, (0, 1))(theta, x, u, scalars)
-        return of_theta, of_x
-
-    over_time = jax.vmap(derivatives, (0, 0, None))
-    of_theta, of_x = jax.vmap(over_time)(states, u, scalars)
-
-    def carry(sensitivity: Array, derivative: tuple[Array, Array]) -> tuple[Array, Array]:
-        of_theta, of_x = derivative
-        both = of_x @ sensitivity
-        both = both.at[:, :, :n_params].add(of_theta)
-        return both[:, :n_states], both[:, n_states:]
+    def carry(before: tuple[Array, Array], u: Array) -> tuple[tuple[Array, Array], Array]:
+        # One sample at a time: the derivatives of all samples together would not fit the caches.
+        x, sensitivity = before
+        now, (of_theta, of_x) = jax.vmap(derivatives)(x, u, scalars)
+        both = (of_x @ sensitivity).at[:, :, :n_params].add(of_theta)
+        return (now[:, :n_states], both[:, :n_states]), both[:, n_states:]
 
     identity = jnp.concatenate(
         [jnp.zeros((n_states, n_params), theta.dtype), jnp.eye(n_states, dtype=theta.dtype)], 1
     )
     begin = jnp.broadcast_to(identity, (n_chunks, *identity.shape))
-    over = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (of_theta, of_x))
-    ends, jacobian = jax.lax.scan(carry, begin, over)
+    (_, ends), jacobian = jax.lax.scan(carry, (state, begin), jnp.swapaxes(u, 0, 1))
     jacobian = jnp.moveaxis(jacobian, 0, 1) * weight[..., None]
 
     own = jax.jacfwd(lambda theta: structure.start(theta, variables))(theta)

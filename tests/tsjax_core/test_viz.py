@@ -79,6 +79,7 @@ def test_a_history_shows_every_named_term_where_there_are_several():
     assert list(axis.lines[0].get_xdata()) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_figures_need_no_pyplot():
     """Nothing is registered with matplotlib's global state, and no window can open."""
     import subprocess

@@ -133,6 +133,7 @@ class TestScoreWhere(TransformConformance):
 VECTORS = {"gyr": ("u_0", "u_1", "u_2"), "acc": ("u_3", "u_4", "u_5")}
 
 
+@pytest.mark.slow
 class TestStrapDown(StatefulModelConformance):
     spec = tq.StrapDown(hidden_size=2, time_constant=0.3, **VECTORS)
     causal = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 
 import numpy as np
+import pytest
 import tomli_w
 
 from tsjax_core import load_model, predict
@@ -34,6 +35,7 @@ def history(run):
         return [{k: v for k, v in r.items() if k != "seconds"} for r in csv.DictReader(stream)]
 
 
+@pytest.mark.slow
 def test_the_front_end_and_both_losses_through_the_command_line(
     two_by_three, tsjax, tmp_path, monkeypatch
 ):

@@ -57,7 +57,16 @@ def specs_of(third_party):
 
 
 @pytest.mark.parametrize(
-    "number,look_back", [(0, 5), (1, 0), (2, 0), (3, 5), (4, 5), (5, 0)], ids=str
+    "number,look_back",
+    [
+        (0, 5),
+        pytest.param(1, 0, marks=pytest.mark.slow),
+        pytest.param(2, 0, marks=pytest.mark.slow),
+        (3, 5),
+        pytest.param(4, 5, marks=pytest.mark.slow),
+        (5, 0),
+    ],
+    ids=str,
 )
 def test_chunks_of_any_lengths_give_the_outputs_of_the_whole(third_party, number, look_back):
     """In training, of every stateful model, with a row that begins anew on the way, to 1e-5."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tsjax_core.testing import StatefulModelConformance
 from tsjax_tcn import CRNN, TCN
 
@@ -12,6 +14,7 @@ class TestTCN(StatefulModelConformance):
     reads = ("u", "u_scalar")
 
 
+@pytest.mark.slow
 class TestTCNWithBatchNorm(StatefulModelConformance):
     spec = TCN(num_layers=2, hidden_size=4, kernel_size=3, normalization="batchnorm")
     causal = True

@@ -40,6 +40,7 @@ def test_both_train_through_a_learner_and_beat_the_mean(oscillator, tmp_path, na
     np.testing.assert_array_equal(predict(load_model(tmp_path / "model"), u), learner.predict(u))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_batch_norm_and_dropout_train_with_several_inputs_and_outputs(two_by_three, name):
     """The learner gives keys, carries the statistics of batch norm, and saves them."""

@@ -330,6 +330,7 @@ hidden_size = 2
 """
 
 
+@pytest.mark.slow
 def test_learners_are_built_in_another_process(data, tmp_path):
     """From an experiment and a pipeline that pickle, arrays in memory included."""
     experiment = parse_experiment(tomllib.loads(TEXT))

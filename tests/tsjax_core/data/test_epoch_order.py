@@ -37,6 +37,7 @@ def test_is_made_by_grains_sampler(n):
     assert len(order) == n
 
 
+@pytest.mark.slow
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1), rounds=st.integers(2, 40))
 @settings(deadline=None, max_examples=30)
 def test_permutation_is_that_of_grain(data, seed, rounds):

@@ -395,6 +395,7 @@ def resident(path: Path) -> int:
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/smaps").exists(),
     reason="only Linux tells which pages of a mapped file are resident",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(),
     reason="only Linux tells the peak of this process alone: getrusage keeps that of its parent",

@@ -37,6 +37,7 @@ def test_weights_stay_in_place_behind_n_skip(data):
     assert result.valid_loss == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_drawn_is_drawn_anew_in_training_and_alike_in_validation(data):
     """Without another term random lengths are validated; beside one they are left out."""
     learner = Learner(GRU(hidden_size=2), data, random_length(mse))

@@ -82,39 +82,61 @@ class TestBestNotDeclared(MetricConformance):
 
 class TestWrong(LossConformance):
     loss = lambda *given: mse(*given)[None]
-
-if __import__("os").environ.get("EXCUSE_ALL"):
-    @pytest.mark.xfail(reason="all of it")
-    class TestExcusedAsAWhole(LossConformance):
-        loss = lambda *given: mse(*given)[None]
 """
 
+EXCUSED = """
+import pytest
+from tsjax_core import mse
+from tsjax_core.testing import LossConformance
+
+@pytest.mark.xfail(reason="all of it")
+class TestExcusedAsAWhole(LossConformance):
+    loss = lambda *given: mse(*given)[None]
+"""
+
+ONE = """
+from tsjax_core import mse
+from tsjax_core.testing import LossConformance
+
+class TestSound(LossConformance):
+    loss = mse
+"""
+
+RUNS = {
+    "whole": ["test_plugin.py"],
+    "one": ["-k", "finite and perfect", "test_one.py"],
+    "stopped": ["-x", "-k", "TestWrong", "test_plugin.py"],
+    "excused": ["test_excused.py"],
+}
+
+SCRIPT = f"""
+import pytest
+for name, options in {RUNS!r}.items():
+    print("@@", name, flush=True)
+    pytest.main(["-W", "error", "-p", "no:cacheprovider", *options])
+"""
+"""All runs in one process, since importing and compiling take most of their time."""
+
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Return a function that runs pytest on the file above, warnings as errors, as a user does."""
+def outputs(tmp_path_factory) -> dict[str, str]:
+    """Return what pytest prints for the files above, warnings as errors, as for a user."""
     folder = tmp_path_factory.mktemp("plugin")
     (folder / "test_plugin.py").write_text(SOURCE)
-
-    def run(*options: str) -> str:
-        command = [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider"]
-        done = subprocess.run(
-            [*command, *options, "test_plugin.py"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        print(done.stdout, done.stderr)
-        return done.stdout
-
-    return run
+    (folder / "test_excused.py").write_text(EXCUSED)
+    (folder / "test_one.py").write_text(ONE)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=folder, capture_output=True, text=True, check=False
+    )
+    print(done.stdout, done.stderr)
+    parts = done.stdout.split("@@ ")[1:]
+    return {part.partition("\n")[0]: part for part in parts}
 
 
 @pytest.fixture(scope="module")
-def whole(run) -> str:
+def whole(outputs) -> str:
     """Return the output of a run of all classes."""
-    return run()
+    return outputs["whole"]
 
 
 def outcomes(output: str, test_class: str) -> set[str]:
@@ -164,12 +186,10 @@ def test_clause_that_skips_itself_fails(whole):
         assert outcomes(whole, name) == clauses
 
 
-def test_class_that_is_excused_as_a_whole_ends_the_run(run, monkeypatch):
+def test_class_that_is_excused_as_a_whole_ends_the_run(outputs):
     """Marked so, even a failure of the guard would be expected."""
-    monkeypatch.setenv("EXCUSE_ALL", "1")
-    output = run("-k", "TestExcusedAsAWhole")
     text = "TestExcusedAsAWhole is marked xfail as a whole; mark the clause that cannot hold."
-    assert text in output
+    assert text in outputs["excused"]
 
 
 def test_undeclared_facts_are_named(whole):
@@ -178,17 +198,17 @@ def test_undeclared_facts_are_named(whole):
     assert "TestBestNotDeclared does not declare best; write each in the body of the" in whole
 
 
-def test_selected_clauses_are_told(run):
+def test_selected_clauses_are_told(outputs):
     """One clause alone can be run; the count says that the others were not selected."""
-    output = run("-k", "TestSound and finite and perfect")
+    output = outputs["one"]
     assert (
         "TestSound: 1 of 1 clauses of LossConformance that ran passed\n  8 not selected" in output
     )
     assert "1 passed" in output
 
 
-def test_stopped_run_does_not_ask_for_the_rest(run):
+def test_stopped_run_does_not_ask_for_the_rest(outputs):
     """A run that stops at the first failure tells that failure, and not what it left out."""
-    output = run("-x", "-k", "TestWrong")
+    output = outputs["stopped"]
     assert "the value has shape (1,); reduce it to a scalar" in output
     assert "did not run" not in output

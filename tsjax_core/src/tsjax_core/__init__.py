@@ -75,6 +75,7 @@ from tsjax_core.training.optimizer.updates import (
     skip_nonfinite,
 )
 from tsjax_core.training.polish.options import PolishOptions
+from tsjax_core.training.polish.uncertainty import ModelUncertainty, model_uncertainty
 from tsjax_core.training.population.population import (
     Ensemble,
     Population,
@@ -124,6 +125,7 @@ __all__ = [
     "LSTMLearner",
     "Learner",
     "Linear",
+    "ModelUncertainty",
     "NormStats",
     "PolishOptions",
     "Population",
@@ -176,6 +178,7 @@ __all__ = [
     "mae",
     "make_learner",
     "masked_loss",
+    "model_uncertainty",
     "mse",
     "normalized_huber",
     "normalized_log_cosh",

@@ -316,3 +316,22 @@ def test_scalar_inputs_are_given_to_every_sample(two_by_three):
     results = learner.polish(iterations=4, show_progress=False)
     assert costs(results)[-1] < 0.8 * costs(results)[0]
     assert costs(results) == sorted(costs(results), reverse=True)
+
+
+def test_the_best_of_several_starts_goes_on(bent_data):
+    """Models of other seeds are tried, and validation decides; the learner's own takes part."""
+    options = {"hidden_size": 3, "n_skip": 20, "metrics": [rmse]}
+    learner = RNNLearner(bent_data, **options)
+    results = learner.polish(iterations=3, starts=4, show_progress=False)
+    assert results[1].valid_loss <= results[0].valid_loss
+    alone = []
+    for seed in range(4):
+        own = RNNLearner(bent_data, seed=seed, **options)
+        alone.append(own.polish(iterations=12, keep="last", show_progress=False)[-1].valid_loss)
+    assert results[1].valid_loss == pytest.approx(min(alone), rel=1e-3)
+    ready = Learner(learner.model, bent_data, n_skip=20)
+    with pytest.raises(ConfigError, match="starts = 2") as caught:
+        ready.polish(iterations=1, starts=2, show_progress=False)
+    print(caught.value)
+    with pytest.raises(ConfigError, match="starts = 0"):
+        ready.polish_iter(iterations=1, starts=0)

@@ -82,7 +82,7 @@ def parameters(learner):
 WEIGHTS = [0.0, 0.3, 2.0]
 
 
-@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("resident", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_members_are_as_if_they_had_been_trained_alone(two_by_three, resident):
     """Seeds, rates, loss weights and metrics of their own, with dropout, noise and an average."""
     data = pipeline(two_by_three, resident=resident)
@@ -106,6 +106,7 @@ def test_members_are_as_if_they_had_been_trained_alone(two_by_three, resident):
     assert_same(member, alone[1])
 
 
+@pytest.mark.slow
 def test_members_may_have_batches_of_their_own(two_by_three):
     """Pipelines that order the windows by other seeds, and a member that was trained before."""
     data = pipeline(two_by_three, resident=True)
@@ -123,6 +124,7 @@ def test_members_may_have_batches_of_their_own(two_by_three):
     assert len({history[-1].train_loss for history in population.histories}) == 3
 
 
+@pytest.mark.slow
 def test_windows_may_become_longer_during_a_fit(two_by_three):
     """A transform that changes shapes gives all members windows of one length, step by step."""
     data = pipeline(two_by_three, n_batches=2)
@@ -169,6 +171,7 @@ def test_no_member_left_is_told(two_by_three):
     assert all(learner.history == [] for learner in learners)
 
 
+@pytest.mark.slow
 def test_an_epoch_that_is_interrupted_leaves_nothing(two_by_three):
     """Neither the members that had ended it nor those that had not keep a trace of it."""
     data = pipeline(two_by_three)

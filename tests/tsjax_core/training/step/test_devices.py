@@ -117,6 +117,7 @@ except ConfigError as error:
     )
 
 
+@pytest.mark.slow
 def test_an_experiment_makes_devices_of_the_cores(oscillator, tmp_path):
     """`devices = 2` in [train] is all that the command line needs."""
     experiment = tmp_path / "experiment.toml"

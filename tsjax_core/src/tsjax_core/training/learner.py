@@ -21,7 +21,7 @@ from tsjax_core.inference.initial_state import InitialState
 from tsjax_core.inference.predict import predict
 from tsjax_core.losses.compose import NamedTerm, named_terms
 from tsjax_core.losses.regression import normalized_mae
-from tsjax_core.models.building import build_model, identify_model
+from tsjax_core.models.building import build_model
 from tsjax_core.protocols import (
     CarryingModel,
     IdentifiedSpec,
@@ -47,7 +47,7 @@ from tsjax_core.training.polish.options import PolishFit, PolishOptions
 from tsjax_core.training.polish.polish import begin_polish, make_task, run_polish
 from tsjax_core.training.progress import EpochResult, follow
 from tsjax_core.training.quantities import measure
-from tsjax_core.training.records import TrainingRecord, read_pairs, read_records
+from tsjax_core.training.records import TrainingRecord, identify_from, read_records
 from tsjax_core.training.schedules import Schedule, flat_cos
 from tsjax_core.training.snapshot import TrainingSnapshot
 from tsjax_core.training.step.context import StepContext
@@ -140,8 +140,7 @@ class Learner:
         if isinstance(model, nnx.Module):
             self.spec, self.model, self.reads = None, model, tuple(reads)
         elif identify and isinstance(model, IdentifiedSpec) and self.signals.target == "y":
-            train, valid = (read_pairs(pipeline, split) for split in ("train", "valid"))
-            self.spec, self.model = identify_model(model, self.signals, train, valid, seed=seed)
+            self.spec, self.model = identify_from(model, pipeline, seed=seed)
             self.reads = tuple(self.spec.reads)
         else:
             self.spec, self.reads = model, tuple(model.reads)

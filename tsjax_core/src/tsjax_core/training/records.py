@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from flax import nnx
 
+from tsjax_core.models.building import build_model, identify_model
+from tsjax_core.protocols import IdentifiedSpec, ModelSpec
 from tsjax_core.types import HostArray
 
 if TYPE_CHECKING:
@@ -39,6 +42,25 @@ def read_records(
         counts = np.arange(len(sample["u"])) >= n_skip
         inputs = tuple(sample[key] for key in reads)
         yield TrainingRecord(str(path), inputs, sample[pipeline.signals.target], counts)
+
+
+def begin_model(spec: ModelSpec, pipeline: GrainPipeline, *, seed: int) -> nnx.Module:
+    """Return the model of `spec`, which an `IdentifiedSpec` begins from the records."""
+    if isinstance(spec, IdentifiedSpec) and pipeline.signals.target == "y":
+        return identify_from(spec, pipeline, seed=seed)[1]
+    return build_model(spec, pipeline.signals, seed=seed)
+
+
+def identify_from(
+    spec: IdentifiedSpec, pipeline: GrainPipeline, *, seed: int
+) -> tuple[ModelSpec, nnx.Module]:
+    """Return the specification and the model that `spec` identifies from the records.
+
+    Raises:
+        DataError: The records are not enough.
+    """
+    train, valid = (read_pairs(pipeline, split) for split in ("train", "valid"))
+    return identify_model(spec, pipeline.signals, train, valid, seed=seed)
 
 
 def read_pairs(pipeline: GrainPipeline, split: Split) -> list[tuple[HostArray, HostArray]]:

@@ -34,6 +34,8 @@ class PolishOptions:
             as in frozen.
         channel_weights: Weight of each output's squared error, by its name; others have 1.
         patience: Iterations without a better validation after which it ends.
+        starts: Models that are begun from other seeds, with the learner's own among them. Each gets
+            a few iterations, and the best of them on validation goes on.
     """
 
     seconds: float | None = None
@@ -44,6 +46,7 @@ class PolishOptions:
     penalty: Mapping[str, float] = field(default_factory=dict)
     channel_weights: Mapping[str, float] = field(default_factory=dict)
     patience: int | None = None
+    starts: int = 1
 
     def __post_init__(self) -> None:
         if self.seconds is None and self.iterations is None:
@@ -52,6 +55,7 @@ class PolishOptions:
             )
         if self.seconds is not None:
             positive("seconds", self.seconds)
+        whole_number("starts", self.starts, "models", least=1)
         for key in ("iterations", "patience"):
             if getattr(self, key) is not None:
                 whole_number(key, getattr(self, key), "iterations", least=1)

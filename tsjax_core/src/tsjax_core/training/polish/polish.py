@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ from tsjax_core.training.optimizer.parameter_names import (
     first_match,
     parameter_name,
 )
-from tsjax_core.training.polish.levenberg_marquardt import LevenbergMarquardt
+from tsjax_core.training.polish.levenberg_marquardt import LevenbergMarquardt, PolishState
 from tsjax_core.training.polish.options import (
     PolishFit,
     PolishOptions,
@@ -29,6 +29,7 @@ from tsjax_core.training.polish.options import (
 from tsjax_core.training.polish.problem import SimulationProblem
 from tsjax_core.training.progress import EpochResult
 from tsjax_core.training.quantities import measure
+from tsjax_core.training.records import begin_model
 from tsjax_core.types import HostArray
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ _ROWS_OF_A_PART = 12000
 
 _CHUNK = 128
 """Samples in a chunk of a record."""
+
+_START_ITERATIONS = 12
+"""Iterations of each of several starts."""
 
 _MOST_FAILURES = 4
 """Steps in a row without gain after which a minimum is taken to be reached."""
@@ -130,6 +134,13 @@ def trained_filter(frozen: Any) -> Callable[[Any, Any], bool]:
     return is_trained
 
 
+def trains_starts(learner: Learner, options: PolishOptions) -> bool:
+    """Return whether the initial state of each record is trained along."""
+    if options.initial_states == "auto":
+        return learner.initial_state.needs_outputs
+    return options.initial_states == "trained"
+
+
 def _method_of(model: Any, params: Any, options: PolishOptions) -> str:
     n_params = sum(leaf.size for leaf in jax.tree.leaves(params))
     n_states = sum(
@@ -175,9 +186,6 @@ def run_polish(
     """
     options = fit.options
     problem, method, penalty = task or make_task(learner, options)
-    estimates = learner.initial_state.needs_outputs
-    kind: Literal["auto", "trained", "fixed"] = options.initial_states
-    train_starts = estimates if kind == "auto" else kind == "trained"
     solver: Any
     if method == "conjugate":
         from tsjax_core.training.polish.conjugate import ConjugateGaussNewton
@@ -187,19 +195,24 @@ def run_polish(
         rows = _ROWS_OF_A_PART if method == "part" else np.inf
         solver = LevenbergMarquardt(
             problem,
-            train_starts=train_starts,
+            train_starts=trains_starts(learner, options),
             penalty=penalty,
             share=float(max(rows, 4.0 * problem.n_params) / max(problem.count, 1.0)),
         )
     begin = time.perf_counter()
     if fit.opt_state is None:
-        state = solver.begin(problem.theta, np.zeros((problem.n_records, problem.n_states)))
+        starts = np.zeros((problem.n_records, problem.n_states))
+        state = solver.begin(problem.theta, starts)
         if not np.isfinite(state.cost):
             raise TrainingError(
                 "the simulations of the training records leave the range of numbers, so that there "
                 "is nothing to polish; train with fit first, or begin from a linear model."
             )
         yield _finish(learner, fit, solver, state, begin)
+        if options.starts > 1:
+            begin = time.perf_counter()
+            state = _choose_start(learner, options, solver, state)
+            yield _finish(learner, fit, solver, state, begin)
     else:
         state = solver.resume(state_from_arrays(fit.opt_state, problem.n_records))
     while not (ended := _reason_to_end(learner, fit, state)):
@@ -207,6 +220,44 @@ def run_polish(
         state = solver.step(state)
         yield _finish(learner, fit, solver, state, begin)
     fit.ended = ended
+
+
+def _choose_start(
+    learner: Learner, options: PolishOptions, solver: LevenbergMarquardt, own: PolishState
+) -> PolishState:
+    """Return the best on validation of several models after a few iterations each.
+
+    The learner's own model is one of them, as it is and after its iterations.
+
+    Raises:
+        ConfigError: The model was given ready-made, so that it cannot be begun from other seeds.
+    """
+    if learner.spec is None:
+        raise ConfigError(
+            f"starts = {options.starts} begins models from other seeds, and the learner was given "
+            "a model; give it a specification, or starts = 1.",
+            key="starts",
+        )
+    problem = solver.problem
+    before = nnx.state(learner.model)
+    best, least = own, learner.evaluator.begin("valid", learner.model).result().loss
+    try:
+        for number in range(options.starts):
+            theta = problem.theta
+            if number:
+                other = begin_model(learner.spec, learner.pipeline, seed=learner.seed + number)
+                theta = problem.parameters_of(other)
+            state = solver.begin(theta, np.zeros_like(own.starts))
+            while state.iteration < _START_ITERATIONS and state.failures < _MOST_FAILURES:
+                state = solver.step(state)
+            problem.update(learner.model, state.theta)
+            loss = learner.evaluator.begin("valid", learner.model).result().loss
+            if np.isfinite(loss) and not loss >= least:
+                best, least = state, loss
+    finally:
+        nnx.update(learner.model, before)
+    # The solver goes on from there.
+    return solver.resume(best)
 
 
 def _finish(learner: Learner, fit: PolishFit, solver: Any, state: Any, begin: float) -> EpochResult:

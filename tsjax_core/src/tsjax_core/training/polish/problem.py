@@ -115,6 +115,11 @@ class SimulationProblem:
         """Sum of the weights of all residuals."""
         self._batches = tuple(self._arrange(given, scale, channel_weights))
 
+    @property
+    def weights(self) -> tuple[Any, ...]:
+        """The factor of each residual, 0 where none counts, of each batch of records."""
+        return tuple(batch.weight for batch in self._batches)
+
     def precision(self) -> Any:
         """Return the context in which programs of this precision are made and called."""
         return jax.enable_x64(self.dtype == np.float64)
@@ -317,6 +322,12 @@ class SimulationProblem:
         state = jnp.moveaxis(states[begins], 1, 0).reshape(-1, states.shape[-1])
         scalars = tuple(jnp.repeat(x, len(begins), axis=0) for x in batch.scalars)
         return (state, join(batch.u), *masked, scalars)
+
+    def parameters_of(self, model: nnx.Module) -> HostArray:
+        """Return the trained parameters (P,) of another model of the same structure."""
+        with self.precision():
+            theta = flatten_parameters(model, self._is_trained, self.dtype)[2]
+        return np.asarray(theta, np.float64)
 
     def update(self, model: nnx.Module, theta: HostArray) -> None:
         """Give `model` the parameters `theta` (P,), in its own precision."""

@@ -370,6 +370,47 @@ def _print_result(result: RunResult, experiment: Experiment, console: Console) -
 
 
 @app.command()
+def fit(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="HDF5 or CSV files with measured signals."),
+    ],
+    u: Annotated[
+        list[str], typer.Option("--u", metavar="SIGNAL", help="An input; may be given again.")
+    ],
+    y: Annotated[
+        list[str], typer.Option("--y", metavar="SIGNAL", help="An output; may be given again.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New directory for the runs.", show_default="runs/FILE, then -2, ..."),
+    ] = None,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="fast, accurate (linear and nonlinear state space), or auto (and a GRU)."
+        ),
+    ] = "auto",
+    seconds: Annotated[float, typer.Option(help="Time for training.")] = 60.0,
+    dt: Annotated[
+        float | None, typer.Option(help="Sampling time in s, where the files do not state it.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(help="CSV column of time in s.")] = None,
+    delimiter: Annotated[str, typer.Option(help="Character between the cells of CSV files.")] = ",",
+) -> None:
+    """Find a model of measured files: linear, nonlinear state space and GRU, judged on new data."""
+    keep_compiled_programs()
+    from tsjax_core.directories import free_directory
+    from tsjax_core.experiments.fit_files import fit_files
+
+    data: dict[str, Any] = {"dt": dt, "time": time, "delimiter": delimiter}
+    given = {key: value for key, value in data.items() if value is not None}
+    out = out or free_directory(Path("runs") / files[0].stem)
+    chosen: Any = recipe
+    fit_files(files, u, y, out, make_console(), recipe=chosen, seconds=seconds, data=given)
+
+
+@app.command()
 def evaluate(
     run: RunPath,
     split: Annotated[

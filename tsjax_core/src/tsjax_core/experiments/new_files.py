@@ -53,7 +53,7 @@ def score_files(run: Path, files: Sequence[Path]) -> Evaluation:
         signals,
         {"train": source, "valid": source, "test": source},
     )
-    learner = experiment.build(pipeline)
+    learner = experiment.build(pipeline, identify=False)
     nnx.update(learner.model, nnx.state(saved.model))
     return learner.evaluate("test")
 

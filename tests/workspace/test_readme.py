@@ -24,7 +24,7 @@ def commands(text: str) -> list[str]:
     return [line.removeprefix("$ ") for line in text.splitlines()]
 
 
-INSTALL, DEVELOP, USE = blocks("console")
+INSTALL, DEVELOP, FIT, USE = blocks("console")
 
 
 def in_shell(command: str, folder: Path, programs: Path) -> subprocess.CompletedProcess[str]:
@@ -66,6 +66,7 @@ def test_the_commands_run_one_after_the_other(reader, monkeypatch, run_console):
     monkeypatch.chdir(reader)
     (experiment,) = blocks("toml")
     Path("experiment.toml").write_text(experiment)
+    run_console(FIT)
     run_console(USE)
     assert Path("runs/first/report/test_arrow.png").exists()
     assert Path("simulated.csv").exists()

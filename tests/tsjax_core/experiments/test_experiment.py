@@ -105,7 +105,7 @@ def test_tables_say_the_experiment_again(folder):
     [
         (changed("train", epoch=3), "train.epoch", ["[train]", "Did you mean 'epochs'?"]),
         (changed("train", epochs="ten"), "train.epochs", ["a whole number", "'ten'"]),
-        (changed("train", epochs=0), "train.epochs", ["epochs = 0", "at least 1"]),
+        (changed("train", epochs=-1), "train.epochs", ["epochs = -1"]),
         (changed("train", lr=-0.1), "train.lr", ["lr = -0.1", "positive"]),
         (changed("train", schedule="cos"), "train.schedule", ["'constant' | 'flat_cos'"]),
         (changed("train", metrics=["core/rmsee"]), "train.metrics", ["Did you mean 'core/rmse'?"]),

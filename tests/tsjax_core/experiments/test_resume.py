@@ -290,10 +290,10 @@ def test_ctrl_c_between_two_epochs_saves_the_best_model(folder, tsjax, tmp_path,
     file = experiment(folder, "between", epochs=5, monitor="train_loss", mode="max", average=None)
     row = runs._row
 
-    def stopped(result):
+    def stopped(result, counter):
         if result.epoch == 3:
             raise KeyboardInterrupt
-        return row(result)
+        return row(result, counter)
 
     monkeypatch.setattr(runs, "_row", stopped)
     status, out, _ = tsjax("train", file, "--out", tmp_path / "run")

@@ -212,7 +212,7 @@ def _complete(
     if phase is None:
         phase = _Phase(_evaluate_begin(learner), "finished", "", new=True)
     whole = (out / MODEL).exists() and (out / REPORT).exists()
-    if phase.ended == "finished" and not phase.new and whole:
+    if phase.ended in ("finished", STOPPED) and not phase.new and whole:
         raise RunDirectoryError(
             f"{out} is finished, and there is nothing to resume. Look at it with: tsjax evaluate "
             f"{out}",

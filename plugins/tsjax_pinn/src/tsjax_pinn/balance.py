@@ -65,7 +65,7 @@ class _BalancedLoss:
                 value: Array = term(pred[:, -n:], *values, given=seen)
                 return value
 
-            size: Array = optax.global_norm(jax.grad(of)(params))
+            size: Array = optax.tree.norm(jax.grad(of)(params))
             return size
 
         size = norm(self.loss)

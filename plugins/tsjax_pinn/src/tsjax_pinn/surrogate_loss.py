@@ -98,7 +98,8 @@ class _SurrogateLoss:
         value = mean_square(values, self.scales, counts, of=_OWNER, what="(starts, times)")
         if self.begin_weight:
             begin = model.trajectory(x, u, jnp.zeros((self.starts, 1)))[0][:, 0]
-            apart = (begin - x) / states.scale.std[...]
+            # A step at the begin acts like a rate that closes it within the interval.
+            apart = (begin - x) / (states.scale.std[...] * model.step_size)
             value = value + self.begin_weight * jnp.mean(jnp.square(apart))
         return value
 
@@ -139,7 +140,8 @@ def surrogate_loss(
         scales: What the residual of each equation is divided by, in its unit; of an array, the
             scale `residual`.
         begin_weight: Weight of the mean squared distance from the initial state at the begin of
-            the interval, in units of the scale of each state. It has no effect on `pinn/ddpinn`.
+            the interval, in units of the scale of each state per interval. It has no effect on
+            `pinn/ddpinn`, which has no such distance.
         spread: Half the range of a channel without `ranges`, in its standard deviations around its
             mean.
         starts: Initial states and inputs in each step.

@@ -5,12 +5,14 @@ damping, and one without. Both are tested on records of other forces that are lo
 """
 
 import sys
+from typing import Any
 
 import numpy as np
 
 from tsjax_core import (
     Bounded,
     FrozenMapping,
+    Learner,
     compose_losses,
     create_grain_dls,
     normalized_mse,
@@ -22,7 +24,7 @@ DT, WINDOW, DAMPING = 0.1, 40, 0.6
 KNOWN = FrozenMapping({"mass": Constant(1.0, "kg"), "stiffness": Constant(4.0, "N/m")})
 
 
-def newton(u, y, derivatives, parameters):
+def newton(u: Any, y: Any, derivatives: Any, parameters: Any) -> dict[str, Any]:
     """The velocity is no measured output; it is what the equations make of it."""
     x, v = y["position"], y["velocity"]
     return {
@@ -39,10 +41,10 @@ def measure(rng: np.random.Generator, n: int, noise: float) -> dict[str, np.ndar
     tone, phase = rng.uniform(0.3, 5.0, 4), rng.uniform(0.0, 6.28, 4)
     size, state, states = rng.uniform(0.3, 1.2, 4), rng.normal(0.0, [0.5, 1.0]), []
 
-    def force(t):
+    def force(t: Any) -> Any:
         return (size * np.sin(np.multiply.outer(t, tone) + phase)).sum(-1)
 
-    def slope(t, s):
+    def slope(t: float, s: np.ndarray) -> np.ndarray:
         return np.array([s[1], force(t) - DAMPING * s[1] - 4.0 * s[0]])
 
     for t in DT * np.arange(n):
@@ -73,7 +75,7 @@ def compare(seed: int, epochs: int) -> tuple[float, float, float]:
         (collocation_loss(newton, time=WINDOW, frequency=(0.05, 0.8), **law), 0.1),
     )
 
-    def train(loss):
+    def train(loss: Any) -> Learner:
         learner = PIRNNLearner(
             data,
             hidden_size=16,

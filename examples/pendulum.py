@@ -64,6 +64,8 @@ def main(epochs: int) -> None:
         constants=FrozenMapping({"gravity": Constant(GRAVITY, "m/s^2")}),
         hidden_size=16,
         corrects=("speed",),
+        # A friction that saw the angle would take over a part of the gravity.
+        sees=("speed",),
         init_window=10,
         n_skip=20,
         loss=normalized_mse,

@@ -118,6 +118,11 @@ def test_a_network_adds_to_the_states_that_it_corrects():
     difference = rates - plain(jnp.asarray(u), jnp.asarray(x))
     np.testing.assert_array_equal(difference[:, 0], 0.0)
     np.testing.assert_allclose(difference[:, 1], network[:, 0] / 2.0, rtol=1e-4, atol=1e-5)
+    blind = make(hidden_size=5, corrects=("velocity",), sees=("velocity",)).equations
+    turned = jax.vmap(lambda position: blind(u, jnp.asarray(x).at[:, 0].set(position))[:, 1])
+    slope = np.diff(turned(jnp.arange(3.0)), axis=0)
+    # What the network does not see acts by the spring alone, in units of both scales.
+    np.testing.assert_allclose(slope, -4.0 * 0.8 / 1.5, rtol=1e-4)
     alone = make(GreyBox(f"{FIELDS}:half", MORE, hidden_size=5, corrects=("velocity",)))
     assert np.isfinite(alone(FORCE[None, :, None])).all()
 
@@ -134,13 +139,18 @@ def test_it_begins_from_the_last_sample_of_the_window():
     added = np.asarray(model.encoder(seen)) * [0.8, 1.5]
     begin = added + np.stack([y[:, 5, 0], np.zeros(3)], -1)
     np.testing.assert_allclose(aux["auxiliary"][:, 5, 0], begin[:, 1], rtol=1e-4, atol=1e-5)
-    later, _ = predict_stateful(model, u[:, 5:], model.begin_from(begin))
+    later, _ = jax.jit(model.advance)(u[:, 5:], model.begin_from(begin))
     np.testing.assert_allclose(output[:, 6:], later[:, 1:], rtol=1e-4, atol=1e-5)
     hidden = np.where(np.arange(15)[:, None] < 6, y, np.nan)
     np.testing.assert_array_equal(run(u, hidden)[0], output)
-    state = estimate_state(model, u[0, :8], y[0, :8], initial_state="encoder", further=(y[0, :8],))
-    again, _ = predict_stateful(model, u[0, 8:], state)
-    assert np.isfinite(again).all()
+    u0, y0 = u[0, :8], y[0, :8]
+    state = estimate_state(model, u0, y0, initial_state="encoder", further=(y0,))
+    again, _ = jax.jit(model.advance)(u[:1, 8:], state)
+    # The window ends two samples later than that of the call, with the same network.
+    seen = np.concatenate([u[0, 2:8] / 2.0, (y[0, 2:8] - 0.5) / 0.8], -1).reshape(1, -1)
+    begin = np.asarray(model.encoder(seen)) * [0.8, 1.5] + [y[0, 7, 0], 0.0]
+    later, _ = jax.jit(model.advance)(u[:1, 7:], model.begin_from(begin))
+    np.testing.assert_allclose(again, later[:, 1:], rtol=1e-4, atol=1e-5)
     gap = y.copy()
     gap[:, 2] = np.nan
     assert np.isfinite(run(u, gap)[0][:, 6:]).all()
@@ -163,7 +173,7 @@ def test_the_window_of_core_finds_the_state_before_the_first_sample():
         (lambda: GreyBox("a.py:f", solver="rk4"), "solver = 'rk4'"),
         (lambda: GreyBox("a.py:f", tolerance=0.0), "tolerance = 0.0"),
         (lambda: GreyBox("a.py:f", time_constant=-1.0), "time_constant = -1.0"),
-        (lambda: GreyBox("a.py:f", corrects=("x",)), "no network that corrects"),
+        (lambda: GreyBox("a.py:f", corrects=("x",)), "and so no network; give hidden_size"),
         (lambda: GreyBox("a.py:f", solver="euler", tolerance=1e-3), "does not estimate its error"),
         (lambda: GreyBox("a.py:f", solver="kvaerno3"), "without a tolerance"),
         (lambda: GreyBox("a.py:f", substeps=2, tolerance=1e-3), "chooses its own steps"),
@@ -175,6 +185,7 @@ def test_the_window_of_core_finds_the_state_before_the_first_sample():
         (lambda: make(field=f"{FIELDS}:tank"), "has no 'tank'. Did you mean 'tanks'?"),
         (lambda: make(auxiliary=FrozenMapping({"position": Auxiliary()})), "the data measure"),
         (lambda: make(hidden_size=2, corrects=("speed",)), "corrects = 'speed', which is no state"),
+        (lambda: make(hidden_size=2, sees=("torque",)), "'torque', which is no state or input"),
         (lambda: make(constants=DAMPED), "'damping', which is a parameter of the model too"),
         (lambda: make(signals=Signals(("u",), ("y",), STATS, None)), "needs the sampling time"),
         (lambda: run_once(field=f"{FIELDS}:half"), "no derivative of the state 'velocity'"),

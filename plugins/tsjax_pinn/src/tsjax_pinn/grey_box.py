@@ -38,6 +38,9 @@ class GreyBox:
             for no network.
         num_layers: Hidden layers of the network.
         corrects: States to whose derivatives the network adds, all of them unless given.
+        sees: States and inputs that the network sees, all of them unless given. What it does not
+            see it cannot take over from the known part, such as a friction that sees the speed
+            alone, beside an unknown length.
         time_constant: About the time in seconds in which states change by their standard
             deviation; it scales the network, and is 10 sampling times unless given.
         hold: The input between samples: `zero` for the last sample, `linear` for a straight line.
@@ -59,6 +62,7 @@ class GreyBox:
     hidden_size: int = 0
     num_layers: int = 1
     corrects: tuple[str, ...] = ()
+    sees: tuple[str, ...] = ()
     time_constant: float | None = None
     hold: Hold = "zero"
     solver: Solver = "tsit5"
@@ -82,12 +86,13 @@ class GreyBox:
                 "hidden_size = 32.",
                 key="field",
             )
-        if self.corrects and not self.hidden_size:
-            raise ConfigError(
-                f"GreyBox got corrects = {self.corrects!r} and hidden_size = 0, and so no network "
-                "that corrects; give hidden_size = 1 or more, or leave corrects out.",
-                key="corrects",
-            )
+        for name in ("corrects", "sees"):
+            if getattr(self, name) and not self.hidden_size:
+                raise ConfigError(
+                    f"GreyBox got {name} = {getattr(self, name)!r} and hidden_size = 0, and so no "
+                    f"network; give hidden_size = 1 or more, or leave {name} out.",
+                    key=name,
+                )
         if self.tolerance is not None and self.solver == "euler":
             raise ConfigError(
                 "GreyBox got a tolerance, and solver = 'euler' does not estimate its error; give "
@@ -124,6 +129,7 @@ class GreyBox:
             hidden_size=self.hidden_size,
             num_layers=self.num_layers,
             corrects=self.corrects,
+            sees=self.sees,
             time_constant=self.time_constant,
             rngs=rngs,
         )

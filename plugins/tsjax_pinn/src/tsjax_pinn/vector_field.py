@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from tsjax_core.checks import nearest
@@ -26,8 +27,8 @@ class VectorField(nnx.Module):
     """The derivatives in time of the states of a `GreyBox`, whose docstring has the options.
 
     Raises:
-        ConfigError: There is no such function, `corrects` names what is no state, a name is both
-            a parameter and a constant, or the data have no sampling time.
+        ConfigError: There is no such function, `corrects` or `sees` names what is not there, a
+            name is both a parameter and a constant, or the data have no sampling time.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class VectorField(nnx.Module):
         hidden_size: int,
         num_layers: int,
         corrects: tuple[str, ...],
+        sees: tuple[str, ...],
         time_constant: float | None,
         rngs: nnx.Rngs,
     ) -> None:
@@ -53,17 +55,14 @@ class VectorField(nnx.Module):
         self.physical = nnx.Dict({k: BoundedParameter(b) for k, b in parameters.items()})
         parameters_of(self, constants, of=_OWNER)
         names = self.states.names
-        if unknown := [name for name in corrects if name not in names]:
-            raise ConfigError(
-                f"{_OWNER} got corrects = {unknown[0]!r}, which is no state."
-                f"{nearest(unknown[0], names)} The states: {', '.join(names)}.",
-                key="corrects",
-            )
+        all_names = (*names, *signals.inputs)
+        _check_names("corrects", corrects, names, "state")
+        _check_names("sees", sees, all_names, "state or input")
         self.corrects = (corrects or names) if hidden_size else ()
         self.rate = 1.0 / (time_constant or 10.0 * self.step_size)
-        n_in = self.states.size + len(signals.inputs)
+        self.seen = tuple(all_names.index(name) for name in sees or all_names)
         self.network = (
-            SmoothNetwork(n_in, len(self.corrects), hidden_size, num_layers, rngs=rngs)
+            SmoothNetwork(len(self.seen), len(self.corrects), hidden_size, num_layers, rngs=rngs)
             if hidden_size
             else None
         )
@@ -92,7 +91,8 @@ class VectorField(nnx.Module):
             for name, value in found.items():
                 rates[name] = value / std[names.index(name)]
         if self.network is not None:
-            more = self.network(jnp.concatenate([x, self.states.u_scale.normalize(u)], -1))
+            everything = jnp.concatenate([x, self.states.u_scale.normalize(u)], -1)
+            more = self.network(everything[:, np.array(self.seen)])
             for at, name in enumerate(self.corrects):
                 rates[name] = rates[name] + self.rate * more[:, at]
         return jnp.stack([rates[name] for name in names], axis=-1)
@@ -126,3 +126,13 @@ class VectorField(nnx.Module):
                     f"{name!r}, and should return {(rows,)}, one value for each sequence.",
                     key="field",
                 )
+
+
+def _check_names(key: str, given: tuple[str, ...], names: tuple[str, ...], what: str) -> None:
+    """Raise ConfigError where one of the names in an option is not among `names`."""
+    if unknown := [name for name in given if name not in names]:
+        raise ConfigError(
+            f"{_OWNER} got {key} = {unknown[0]!r}, which is no {what}."
+            f"{nearest(unknown[0], names)} There are: {', '.join(names)}.",
+            key=key,
+        )

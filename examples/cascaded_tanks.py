@@ -58,11 +58,11 @@ def main(folder: Path, epochs: int) -> None:
         loss=normalized_mse,
         metrics=[rmse],
     )
-    learner.fit(epochs, lr=1e-2)
+    learner.fit(epochs, lr=1e-2, show_progress=False)
     for name, value in learner.history[-1].quantities.items():
         print(f"{name} = {value:.4f}")
     print(f"test RMSE from sample 50 on, in V: {learner.evaluate('test').metrics['rmse']:.3f}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 150)
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 300)

@@ -58,7 +58,10 @@ def stiff(u, x, parameters):
 
 
 def measured_tanks(u, x, parameters):
-    """The tanks of the benchmark, whose levels are measured as voltages."""
-    named = {"pump": u["u"]}, {"first": x["first"], "second": x["y"]}
-    rates = tanks(*named, parameters)
-    return {"first": rates["first"], "y": rates["second"]}
+    """The tanks of the benchmark in volts, of which a full one spills, in part into the next."""
+    rates = tanks({"pump": u["u"]}, {"first": x["first"], "second": x["y"]}, parameters)
+    spill, over = (jnp.maximum(x[name] - 10.0, 0.0) for name in ("first", "y"))
+    return {
+        "first": rates["first"] - parameters["k5"] * spill,
+        "y": rates["second"] + parameters["k6"] * spill - parameters["k5"] * over,
+    }

@@ -60,7 +60,7 @@ def gradient(model, loss):
     return jax.jit(jax.grad(value))(params)
 
 
-@pytest.mark.parametrize("kind", ["gru", "pirnn"])
+@pytest.mark.parametrize("kind", ["gru", pytest.param("pirnn", marks=pytest.mark.slow)])
 def test_both_gradients_are_equally_large(kind):
     """And the balanced one has the direction of the loss alone, with auxiliary outputs too."""
     more = FrozenMapping({"rate": Auxiliary(0.0, 2.0)})

@@ -51,13 +51,13 @@ def balance(u, y, derivatives, parameters):
 
 
 class TestPIRNN(StatefulModelConformance):
-    steps = 12
-    chunks = (1, 5, 2)
+    steps = 6
+    chunks = (1, 4, 2)
     channels = ((2, 3), (1, 1))
-    spec = PIRNN(hidden_size=3, init_window=4, encoder_size=3, p_state_encoder=0.5)
+    spec = PIRNN(hidden_size=3, init_window=3, encoder_size=3, p_state_encoder=0.5)
     causal = True
     reads = ("u", "y")
-    init_window = 4
+    init_window = 3
 
 
 @pytest.mark.slow
@@ -76,9 +76,9 @@ class TestPhysicalPIRNN(StatefulModelConformance):
 
 
 class TestDDPINN(StatefulModelConformance):
-    steps = 8
-    chunks = (1, 4, 2)
-    channels = ((2, 3), (1, 1))
+    steps = 5
+    chunks = (1, 3, 2)
+    channels = ((2, 3),)
     spec = DDPINN(hidden_size=3, num_layers=1, basis=2, auxiliary=HIDDEN)
     causal = True
 
@@ -93,10 +93,11 @@ class TestPINC(StatefulModelConformance):
 
 
 @needs_diffrax
+@pytest.mark.slow
 class TestNeuralODE(StatefulModelConformance):
-    steps = 8
+    steps = 5
     chunks = (1, 4, 2)
-    channels = ((2, 3), (1, 1))
+    channels = ((2, 3),)
     spec = GreyBox(
         hidden_size=3, auxiliary=HIDDEN, hold="linear", solver="heun", init_window=3, encoder_size=2
     )
@@ -160,6 +161,7 @@ class TestPhysicsLoss(OfPIRNN):
     loss = physics_loss(balance, ramp_end=1.0)
 
 
+@pytest.mark.slow
 class TestCollocationLoss(OfPIRNN):
     __test__ = True
     loss = collocation_loss(balance, begin_weight=1.0)

@@ -244,11 +244,11 @@ def pendulum(u, y, derivatives, parameters):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make,most", [(PINCLearner, 0.03), (DDPINNLearner, 0.01)])
+@pytest.mark.parametrize("make,most", [(PINCLearner, 0.05), (DDPINNLearner, 0.02)])
 def test_a_surrogate_of_a_pendulum_follows_an_accurate_solution(make, most):
     """Trained on equations alone, over 200 intervals, beside the solution by SciPy.
 
-    The error is below 3 % of the angle's standard deviation for PINC, and 1 % for DD-PINN.
+    The error is below 5 % of the angle's standard deviation for PINC, and 2 % for DD-PINN.
     """
     dt, rng = 0.1, np.random.default_rng(0)
     torque = np.repeat(rng.uniform(-3.0, 3.0, 20), 10)

@@ -8,6 +8,12 @@ from tsjax_core.testing import PluginConformance
 class TestPlugin(PluginConformance):
     namespace = "pinn"
     offers = {
-        "model": {"pirnn"},
-        "loss": {"physics_loss", "collocation_loss", "consistency"},
+        "model": {"pirnn", "pinc", "ddpinn", "grey_box"},
+        "loss": {
+            "physics_loss",
+            "collocation_loss",
+            "surrogate_loss",
+            "consistency",
+            "balance_gradients",
+        },
     }

@@ -18,7 +18,14 @@ MEASURED = pytest.mark.skipif("TSJAX_DATA" not in os.environ, reason="TSJAX_DATA
 def test_no_example_is_left_out():
     """Scripts and experiments below; a new one needs its test."""
     names = {path.name for path in EXAMPLES.iterdir()}
-    assert names == {"oscillator.py", "silverbox.toml", "wiener_hammerstein.toml"}
+    assert names == {
+        "cascaded_tanks.py",
+        "mass_spring_damper.py",
+        "oscillator.py",
+        "pendulum.py",
+        "silverbox.toml",
+        "wiener_hammerstein.toml",
+    }
 
 
 def test_the_oscillator_is_identified(tmp_path):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 
 from tsjax_core.checks import whole_number
+from tsjax_core.errors import ConfigError
 from tsjax_core.types import AnyArray, Array
 
 
@@ -75,3 +76,39 @@ def state_derivatives(
         derived = along(derived)
         found.append(derived(state))
     return tuple(found)
+
+
+class ExactDerivatives:
+    """Exact derivatives of channels, as a residual takes them.
+
+    Args:
+        channels: Returns the channels (batch, time) by name for an order, 0 for their values.
+    """
+
+    def __init__(self, channels: Callable[[int], Mapping[str, Array]]) -> None:
+        self._channels = channels
+        self.values = dict(channels(0))
+
+    def first(self, signal: AnyArray) -> Array:
+        """Return the first derivative of a channel, in its unit per second."""
+        return self._derivative(signal, 1)
+
+    def second(self, signal: AnyArray) -> Array:
+        """Return the second derivative."""
+        return self._derivative(signal, 2)
+
+    def third(self, signal: AnyArray) -> Array:
+        """Return the third derivative."""
+        return self._derivative(signal, 3)
+
+    def _derivative(self, signal: AnyArray, order: int) -> Array:
+        for name, value in self.values.items():
+            if value is signal:
+                return self._channels(order)[name]
+        raise ConfigError(
+            "the residual differentiates something that is no channel of y, of which alone an "
+            "exact derivative is known; give a channel, such as derivatives.first(y["
+            f"{next(iter(self.values), '')!r}]), and write out the derivative of products and "
+            f"powers. There are: {', '.join(self.values)}.",
+            key="residual",
+        )

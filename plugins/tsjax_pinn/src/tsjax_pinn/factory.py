@@ -18,3 +18,27 @@ def PIRNNLearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N
     given, such as one composed with `physics_loss`, the model is trained on its outputs alone.
     """
     return make_learner(pipeline, "pinn/pirnn", **options)
+
+
+def PINCLearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N802 - reads as a type
+    """Return `make_learner(pipeline, "pinn/pinc", **options)`.
+
+    Give `loss=surrogate_loss(...)`, or a loss composed with it.
+    """
+    return make_learner(pipeline, "pinn/pinc", **options)
+
+
+def DDPINNLearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N802 - as above
+    """Return `make_learner(pipeline, "pinn/ddpinn", **options)`.
+
+    Give `loss=surrogate_loss(...)`, or a loss composed with it.
+    """
+    return make_learner(pipeline, "pinn/ddpinn", **options)
+
+
+def GreyBoxLearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N802 - as above
+    """Return `make_learner(pipeline, "pinn/grey_box", **options)`, which needs Diffrax.
+
+    The samples of the initial window are skipped at the start of every sequence.
+    """
+    return make_learner(pipeline, "pinn/grey_box", **options)

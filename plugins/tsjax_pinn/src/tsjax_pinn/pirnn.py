@@ -8,40 +8,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from tsjax_core.checks import check_choices, check_counts, is_number, positive, share
-from tsjax_core.errors import ConfigError
+from tsjax_core.checks import check_choices, check_counts, share
 from tsjax_core.models.layers import Head, linear
 from tsjax_core.models.parameters import Bounded, BoundedParameter
 from tsjax_core.models.recurrent_stack import LAYERS, Cell, RecurrentStack
 from tsjax_core.models.scaling import Standardize, require_signals
 from tsjax_core.models.state import flatten_state, unflatten_state
-from tsjax_core.types import Array, FrozenMapping, NormStats, Signals
+from tsjax_core.types import Array, FrozenMapping, Signals
+from tsjax_pinn.auxiliary import Auxiliary, stats_of
 from tsjax_pinn.residual import NOTHING
 from tsjax_pinn.units import check_unit
-
-
-@dataclass(frozen=True)
-class Auxiliary:
-    """An output that is not measured, and that only physics losses shape.
-
-    Args:
-        mean: About its mean, in its unit.
-        std: About its standard deviation, in its unit; it scales the output of the network.
-        unit: Physical unit, such as "m/s".
-    """
-
-    mean: float = 0.0
-    std: float = 1.0
-    unit: str = ""
-
-    def __post_init__(self) -> None:
-        if not is_number(self.mean) or not abs(float(self.mean)) < float("inf"):
-            raise ConfigError(f"Auxiliary got mean = {self.mean!r}; give a finite number.")
-        positive("std", self.std, of="Auxiliary")
-        check_unit("unit", self.unit, of="Auxiliary")
 
 
 class PIRNNState(NamedTuple):
@@ -117,19 +95,12 @@ class PIRNNModel(nnx.Module):
 
     def __init__(self, spec: PIRNN, signals: Signals, *, rngs: nnx.Rngs) -> None:
         require_signals(signals, ["u", "y"], "PIRNN")
-        if twice := sorted({*signals.outputs, *signals.inputs} & spec.auxiliary.keys()):
-            raise ConfigError(
-                f"PIRNN got the auxiliary output {twice[0]!r}, which the data measure; give it "
-                "another name.",
-                key="auxiliary",
-            )
+        stats = stats_of(spec.auxiliary, signals, of="PIRNN")
         self.spec = spec
         self.u_scale = Standardize(signals.stats["u"])
         self.y_scale = Standardize(signals.stats["y"])
-        more = spec.auxiliary.values()
         # A checkpoint holds no arrays without elements.
-        stats = NormStats(np.array([a.mean for a in more]), np.array([a.std for a in more]))
-        self.auxiliary_scale = Standardize(stats) if more else None
+        self.auxiliary_scale = Standardize(stats) if spec.auxiliary else None
         n_u, n_y = len(signals.inputs), len(signals.outputs)
         layer, hidden = LAYERS[spec.cell], spec.hidden_size
         self.encoder = RecurrentStack(layer, n_u + n_y, hidden, spec.num_layers, rngs=rngs)
@@ -138,7 +109,7 @@ class PIRNNModel(nnx.Module):
         self.to_state = linear(hidden, size, rngs=rngs)
         self.state_hidden = linear(n_y, spec.encoder_size, rngs=rngs)
         self.state_out = linear(spec.encoder_size, size, rngs=rngs)
-        self.head = Head(hidden, n_y + len(more), spec.linear_layers, rngs=rngs)
+        self.head = Head(hidden, n_y + len(spec.auxiliary), spec.linear_layers, rngs=rngs)
         self.physical = nnx.Dict({k: BoundedParameter(b) for k, b in spec.parameters.items()})
 
     @property

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import jax.numpy as jnp
@@ -15,9 +11,9 @@ import jax.numpy as jnp
 from tsjax_core.checks import choice, is_number, nearest, positive
 from tsjax_core.errors import ConfigError
 from tsjax_core.protocols import MeasuringModel
-from tsjax_core.signatures import name_of
 from tsjax_core.types import AnyArray, Array, FrozenMapping
 from tsjax_pinn import derivatives as operators
+from tsjax_pinn.place import load_function
 from tsjax_pinn.units import check_unit
 
 Residual: TypeAlias = Callable[..., Any]
@@ -67,17 +63,23 @@ class Constant:
 
 
 class Named(Mapping[str, Any]):
-    """Channels or parameters by name; one that is not there is a ConfigError that lists them."""
+    """Channels or parameters by name; one that is not there is a ConfigError that lists them.
 
-    def __init__(self, what: str, values: Mapping[str, Any]) -> None:
-        self._what, self._values = what, dict(values)
+    Args:
+        what: What they are, such as "input", for the error.
+        values: The values by name.
+        asker: The option whose function asks for them, for the error.
+    """
+
+    def __init__(self, what: str, values: Mapping[str, Any], asker: str = "residual") -> None:
+        self._what, self._values, self._asker = what, dict(values), asker
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._values:
             raise ConfigError(
-                f"the residual asks for the {self._what} {name!r}, and there is none."
+                f"the {self._asker} asks for the {self._what} {name!r}, and there is none."
                 f"{nearest(name, self._values)} There are: {', '.join(self._values) or 'none'}.",
-                key="residual",
+                key=self._asker,
             )
         return self._values[name]
 
@@ -121,60 +123,8 @@ def load_residual(residual: str | Residual, *, of: str) -> Residual:
     Raises:
         ConfigError: There is no such function, or it does not take (u, y, derivatives, parameters).
     """
-    function = _import(residual, of) if isinstance(residual, str) else residual
-    if not callable(function):
-        raise ConfigError(
-            f"{of} got residual = {function!r}; give a function of (u, y, derivatives, "
-            "parameters), or its place as 'module:function' or 'file.py:function'.",
-            key="residual",
-        )
-    try:
-        inspect.signature(function).bind(*range(4))
-    except TypeError as error:
-        raise ConfigError(
-            f"{of}: the residual {name_of(function)!r} has the signature "
-            f"{inspect.signature(function)}, and is called with (u, y, derivatives, parameters).",
-            key="residual",
-        ) from error
-    return function
-
-
-def _import(place: str, of: str) -> Any:
-    source, colon, name = place.rpartition(":")
-    if not colon or not source or not name:
-        raise ConfigError(
-            f"{of} got residual = {place!r}; give 'module:function' or 'file.py:function'.",
-            key="residual",
-        )
-    try:
-        module = _run_file(Path(source)) if source.endswith(".py") else _module(source)
-    except (ImportError, OSError) as error:
-        raise ConfigError(
-            f"{of} got residual = {place!r}, and {source} cannot be imported ({error}). A file is "
-            "looked for from the working directory.",
-            key="residual",
-        ) from error
-    if not hasattr(module, name):
-        have = [key for key, value in vars(module).items() if inspect.isfunction(value)]
-        raise ConfigError(
-            f"{of} got residual = {place!r}, and {source} has no {name!r}.{nearest(name, have)} "
-            f"Its functions: {', '.join(have) or 'none'}.",
-            key="residual",
-        )
-    return getattr(module, name)
-
-
-def _module(source: str) -> Any:
-    return importlib.import_module(source)
-
-
-def _run_file(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    takes = ("u", "y", "derivatives", "parameters")
+    return load_function(residual, takes, key="residual", of=of)
 
 
 def channels(names: Sequence[str], values: AnyArray) -> dict[str, Array]:
@@ -182,7 +132,9 @@ def channels(names: Sequence[str], values: AnyArray) -> dict[str, Array]:
     return {name: jnp.asarray(values[..., at]) for at, name in enumerate(names)}
 
 
-def parameters_of(model: Any, constants: FrozenMapping[Constant], *, of: str) -> Named:
+def parameters_of(
+    model: Any, constants: FrozenMapping[Constant], *, of: str, asker: str = "residual"
+) -> Named:
     """Return the physical parameters of `model` and the constants by name.
 
     Raises:
@@ -196,7 +148,8 @@ def parameters_of(model: Any, constants: FrozenMapping[Constant], *, of: str) ->
             key="constants",
         )
     values: dict[str, Any] = {name: value for name, (value, _) in found.items()}
-    return Named("parameter", values | {name: each.value for name, each in constants.items()})
+    known = {name: each.value for name, each in constants.items()}
+    return Named("parameter", values | known, asker)
 
 
 def check_scales(scales: FrozenMapping[float], *, of: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,7 +15,8 @@ SEARCHES = ("random", "optuna")
 def make_search(search_alg: Any, seed: int | None, at_once: int | None) -> Any:
     """Return the search algorithm that `search_alg` names, or itself where it is one.
 
-    `random` draws every trial by itself, and takes all values of a grid.
+    `random` draws every trial by itself, and takes all values of a grid. Optuna suggests `at_once`
+    trials before it has the value of the first of them.
 
     Raises:
         ConfigError: The name is unknown, or Optuna is not installed.
@@ -23,16 +25,53 @@ def make_search(search_alg: Any, seed: int | None, at_once: int | None) -> Any:
         return search_alg
     choice("search_alg", search_alg or "random", SEARCHES)
     if search_alg == "optuna":
-        if find_spec("optuna") is None:
-            raise ConfigError(
-                "search_alg = 'optuna' needs Optuna, which is not installed: pip install optuna.",
-                key="search_alg",
-            )
-        from ray.tune.search import ConcurrencyLimiter
-        from ray.tune.search.optuna import OptunaSearch
-
-        found = OptunaSearch(seed=seed)
-        return found if at_once is None else ConcurrencyLimiter(found, at_once)
+        return make_optuna(None, seed, at_once)
     from ray.tune.search.basic_variant import BasicVariantGenerator
 
     return BasicVariantGenerator(random_state=seed, max_concurrent=at_once or 0)
+
+
+def make_optuna(space: Any, seed: int | None, at_once: int | None) -> Any:
+    """Return the search by Optuna in `space`: a function of its trials, or None for Ray's space.
+
+    Raises:
+        ConfigError: Optuna is not installed.
+    """
+    if find_spec("optuna") is None:
+        raise ConfigError(
+            "search_alg = 'optuna' needs Optuna, which is not installed: pip install optuna.",
+            key="search_alg",
+        )
+    import optuna
+    from ray.tune.search import ConcurrencyLimiter
+    from ray.tune.search.optuna import OptunaSearch
+
+    # It would print a line for every trial.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    found = OptunaSearch(space, seed=seed)
+    return found if at_once is None else ConcurrencyLimiter(found, at_once)
+
+
+def draw_configs(
+    config: Mapping[str, Any], num_samples: int, seed: int | None
+) -> list[dict[str, Any]]:
+    """Return the configurations that the search `random` would try, drawn beforehand."""
+    import numpy as np
+    from ray.tune.search.variant_generator import generate_variants
+
+    state = np.random.RandomState(seed)
+    return [
+        variant
+        for _ in range(num_samples)
+        for _, variant in generate_variants(dict(config), random_state=state)
+    ]
+
+
+def try_points(points: Sequence[Mapping[str, Any]], at_once: int | None) -> Any:
+    """Return the search that tries `points` in their order."""
+    from ray.tune.search import ConcurrencyLimiter
+
+    from tsjax_tune.points import Points
+
+    # Without the limiter Ray would prepare one trial at a time.
+    return ConcurrencyLimiter(Points(points), at_once or max(1, len(points)))

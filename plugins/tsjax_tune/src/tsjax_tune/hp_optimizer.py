@@ -11,10 +11,11 @@ from tsjax_core.checks import choice, positive, whole_number
 from tsjax_core.directories import free_directory, held_directory
 from tsjax_core.errors import ConfigError, RunDirectoryError, TrainingError
 from tsjax_core.training.learner import Learner
+from tsjax_core.training.monitor import Mode
 from tsjax_tune.algorithms import draw_configs, make_search, try_points
 from tsjax_tune.packing import pack_configs
 from tsjax_tune.ray_session import ray_session
-from tsjax_tune.results import Mode, StudyResult, TrialResult, read_results
+from tsjax_tune.results import StudyResult, TrialResult, read_results
 from tsjax_tune.schedulers import make_scheduler
 from tsjax_tune.study_log import StudyLog
 from tsjax_tune.trial import CreateLearner, FitOptions, TrialPlan, fit_options
@@ -156,9 +157,11 @@ class HPOptimizer:
             from ray import tune
 
             resources = {"cpu": cpus_per_trial, "gpu": gpus_per_trial}
-            points = None if isinstance(config, Mapping) else list(config)
+            points: list[Mapping[str, Any]] | None = None
+            if not isinstance(config, Mapping):
+                points = list(config)
             if pack > 1 and points is None:
-                points = draw_configs(space, num_samples, seed)
+                points = [*draw_configs(space, num_samples, seed)]
             if points is None:
                 search = make_search(search_alg, seed, max_concurrent_trials)
             else:

@@ -60,7 +60,7 @@ def train_pack(
 
 def group_trainings(trainings: Sequence[TrialTraining]) -> list[list[TrialTraining]]:
     """Return the trainings that one program can make, group by group."""
-    groups = []
+    groups: list[list[TrialTraining]] = []
     for shaped in shape_groups([each.learner for each in trainings]):
         by_length: dict[Any, list[TrialTraining]] = {}
         for place in shaped:

@@ -48,7 +48,9 @@ def pack_configs(
     # The largest first, so that no process begins one when all others are done.
     packs.sort(key=lambda members: -len(members))
     return [
-        {MEMBERS: [numbered[place] for place in members]} if len(members) > 1 else numbered[members[0]]
+        {MEMBERS: [numbered[place] for place in members]}
+        if len(members) > 1
+        else numbered[members[0]]
         for members in packs
     ]
 
@@ -57,7 +59,9 @@ def _places(resources: Mapping[str, float]) -> int:
     """Return how many packs the cluster runs at once."""
     import ray
 
-    there = ray.cluster_resources()
+    # Ray does not annotate it.
+    resources_of: Any = ray.cluster_resources
+    there: dict[str, float] = resources_of()
     counts = [
         int(there.get(name, 0.0) / resources[key])
         for key, name in (("cpu", "CPU"), ("gpu", "GPU"))

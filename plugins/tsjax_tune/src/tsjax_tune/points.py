@@ -28,7 +28,7 @@ class Points(Searcher):
         """Do nothing: the points are given."""
         return True
 
-    def suggest(self, trial_id: str) -> Any:
+    def suggest(self, trial_id: str) -> Any:  # noqa: ARG002 - the points have their order
         """Return the next point."""
         if self.tried == len(self.points):
             return Searcher.FINISHED

@@ -16,7 +16,6 @@ from rich.live import Live
 from rich.table import Table
 
 from tsjax_core.training.monitor import Mode
-
 from tsjax_tune.members import members_of, shown_name
 from tsjax_tune.results import TrialResult, best_row
 from tsjax_tune.study_log import StudyLog

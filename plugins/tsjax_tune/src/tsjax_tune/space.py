@@ -104,9 +104,7 @@ class Space:
             if isinstance(draw, Choice):
                 return trial.suggest_categorical(name, list(range(len(draw.options))))
             if draw.whole:
-                return trial.suggest_int(
-                    name, int(draw.low), int(draw.high), log=draw.logarithmic
-                )
+                return trial.suggest_int(name, int(draw.low), int(draw.high), log=draw.logarithmic)
             return trial.suggest_float(name, draw.low, draw.high, log=draw.logarithmic)
 
         return self.pick(pick)
@@ -119,7 +117,9 @@ class Space:
         """
         per_draw = [list(_values_of(draw, prefix)) for draw in self.draws]
         combined = itertools.product(*per_draw)
-        return [{name: value for part in parts for name, value in part.items()} for parts in combined]
+        return [
+            {name: value for part in parts for name, value in part.items()} for parts in combined
+        ]
 
     def probes(self) -> Iterator[tuple[dict[str, Any], str]]:
         """Yield values that reach every option and both ends of every range, and which they test.
@@ -189,11 +189,11 @@ def parse_space(table: Any, file: Path | None) -> Space:
 def _entries(table: Mapping[str, Any], prefix: str, file: Path | None) -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
         path = f"{prefix}{key}"
-        if _is_draw(value) or isinstance(value, list):
+        if _is_draw(value) or _is_list_of_tables(value):
             yield path, value
         elif isinstance(value, Mapping) and value and not set(value) & {*DRAWS}:
-            inner = [each for each in value.values() if isinstance(each, Mapping | list)]
-            if len(inner) < len(value):
+            inner = value.values()
+            if not all(isinstance(each, Mapping) or _is_list_of_tables(each) for each in inner):
                 raise _no_draw(path, value, file)
             yield from _entries(value, f"{path}.", file)
         else:
@@ -214,6 +214,10 @@ def _no_draw(key: str, value: Any, file: Path | None) -> ConfigError:
 
 def _is_draw(value: Any) -> bool:
     return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in DRAWS
+
+
+def _is_list_of_tables(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, Mapping) for each in value)
 
 
 def _parse_draw(key: str, value: Any, path: str, file: Path | None) -> Draw:
@@ -273,11 +277,13 @@ def _values_of(draw: Draw, prefix: str) -> Iterator[dict[str, Any]]:
 
 
 def _probes(space: Space, prefix: str) -> Iterator[tuple[dict[str, Any], str]]:
-    first = space.pick(lambda _, draw: 0 if isinstance(draw, Choice) else _number(draw, draw.low), prefix)
+    first = space.pick(_first, prefix)
     for draw in space.draws:
         name = f"{prefix}{draw.key}"
         others = {
-            key: value for key, value in first.items() if key != name and not key.startswith(f"{name}[")
+            key: value
+            for key, value in first.items()
+            if key != name and not key.startswith(f"{name}[")
         }
         if isinstance(draw, Range):
             for end in (draw.low, draw.high):
@@ -287,6 +293,10 @@ def _probes(space: Space, prefix: str) -> Iterator[tuple[dict[str, Any], str]]:
             within = list(_probes(inner, f"{name}[{place}].")) or [({}, draw.key)]
             for values, _ in within:
                 yield {**others, name: place, **values}, draw.key
+
+
+def _first(_: str, draw: Draw) -> Any:
+    return 0 if isinstance(draw, Choice) else _number(draw, draw.low)
 
 
 def _number(draw: Range, value: float) -> float:

@@ -213,9 +213,7 @@ def _complete(
         from tsjax_tune.study_plots import write_plots
 
         with replaced_directory(directory / PLOTS) as fresh:
-            figures = tuple(
-                directory / PLOTS / path.name for path in write_plots(result, fresh)
-            )
+            figures = tuple(directory / PLOTS / path.name for path in write_plots(result, fresh))
     return Outcome(result, directory, evaluation, figures)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,7 +126,6 @@ class Study:
     def to_toml(self) -> str:
         """Return the text of a study file with this study, which can be read from anywhere."""
         tables = copy.deepcopy(dict(self.tables))
-        tables["data"]["dataset"] = _absolute(self.experiment().data["dataset"])
         options = {key: getattr(self.search, key) for key in self.search.__dataclass_fields__}
         tables[SEARCH] = {**options, "space": self.space_table}
         plain: dict[str, Any] = drop_none(tables)
@@ -176,7 +175,9 @@ def load_study(file: Path, *, trials: int | None = None) -> Study:
     study = Study(tables, search, space, file, space_table)
     _check_draws(study)
     _check_search(study)
-    return study
+    # Workers have other working directories, and on other machines another environment.
+    data = {**tables["data"], "dataset": _absolute(study.experiment().data["dataset"])}
+    return replace(study, tables={**tables, "data": data})
 
 
 def _change_training(tables: dict[str, Any], search: SearchOptions) -> None:

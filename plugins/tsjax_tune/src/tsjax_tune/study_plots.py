@@ -110,10 +110,13 @@ def _plot_over(axis: Axes, trials: Sequence[TrialResult], key: str) -> None:
         places: Any = values
         if _is_logarithmic(values):
             axis.set_xscale("log")
+            # The marks between the powers of ten would run into each other.
+            axis.tick_params(axis="x", which="minor", labelbottom=False)
     else:
         labels = list(dict.fromkeys(map(str, values)))
         places = [labels.index(str(value)) for value in values]
         axis.set_xticks(range(len(labels)), labels)
+        axis.set_xlim(-0.5, len(labels) - 0.5)
     axis.plot(places, [trial.value for trial in having], ".", color="C0")
     if best:
         axis.plot(places[:1], [having[0].value], "o", color="C3")
@@ -150,4 +153,4 @@ def _scale(values: Sequence[Any]) -> _Scale:
 
 
 def _is_logarithmic(values: Sequence[Any]) -> bool:
-    return min(values) > 0 and max(values) > DECADE * min(values)
+    return bool(min(values) > 0 and max(values) > DECADE * min(values))

@@ -120,7 +120,11 @@ class TrialTraining:
 
     def _go_on(self, checkpoint: Path) -> Iterator[EpochResult]:
         learner = self.learner
-        options = {"lr": self.lr, "schedule": self.schedule, "n_epochs": self.n_epochs}
+        options: dict[str, Any] = {
+            "lr": self.lr,
+            "schedule": self.schedule,
+            "n_epochs": self.n_epochs,
+        }
         results = learner.resume(checkpoint / LAST, **options)
         now = learner.snapshot()
         self.rows, self.restarted = [self._row(result) for result in learner.history], True

@@ -91,7 +91,11 @@ def test_the_model_may_be_drawn_whole(write):
     "search, space, said",
     [
         ("trails = 3", LR, "[search] unknown option 'trails'. Did you mean 'trials'?"),
-        ('metric = "core/fit"\nmode = "most"', LR, "[search] mode: expected 'min' | 'max' | none, got 'most'"),
+        (
+            'metric = "core/fit"\nmode = "most"',
+            LR,
+            "[search] mode: expected 'min' | 'max' | none, got 'most'",
+        ),
         ("trials = 0", LR, "[search] trials = 0; give a whole number of trials, at least 1"),
         ('trials = "3"', LR, "[search] trials: expected int | none, got '3'"),
         ("time_budget = 0", LR, "[search] time_budget = 0.0; give a finite number above 0"),

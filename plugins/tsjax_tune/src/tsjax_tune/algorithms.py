@@ -59,7 +59,8 @@ def draw_configs(
     import numpy as np
     from ray.tune.search.variant_generator import generate_variants
 
-    state = np.random.RandomState(seed)
+    # The generator that `BasicVariantGenerator` makes of the same seed.
+    state = np.random.default_rng(seed)
     return [
         variant
         for _ in range(num_samples)

@@ -100,7 +100,7 @@ def test_without_matplotlib_there_are_no_plots(ray, tsjax, write_study, tmp_path
     [
         ([], "give a study, such as tsjax tune study.toml"),
         (["{file}", "--resume", "x"], "give a study, such as tsjax tune study.toml"),
-        (["--resume", "{folder}"], "holds no study to go on with: study.toml is missing"),
+        (["--resume", "{folder}"], "holds no study to go on with: study.json is missing"),
         (["--resume", "x", "--trials", "3"], "leave out --out and --trials"),
         (["{file}", "--out", "{folder}"], "is not empty; nothing was written. Choose another"),
         (["{file}", "--trials", "0"], "[search] trials = 0; give a whole number of trials"),
@@ -122,7 +122,7 @@ def test_a_metric_that_no_epoch_has_is_refused(tsjax, write_study, tmp_path):
     file = write_study('metric = "core/nrmse"', '"train.lr" = { choice = [1e-3] }')
     status, _, err = tsjax("tune", file, "--out", tmp_path / "study")
     assert status == 2
-    assert "monitor = 'nrmse', and an epoch has rmse, train_loss, valid_loss" in err
+    assert "monitor = 'nrmse', and an epoch has normalized_mae, rmse, train_loss, valid_loss" in err
     assert not (tmp_path / "study").exists()
 
 

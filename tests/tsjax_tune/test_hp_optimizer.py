@@ -141,7 +141,9 @@ def test_packed_trials_give_the_numbers_of_trials_alone(ray, pipeline, tmp_path)
     assert len(packs) == 2
     for trial in packed.trials:
         same = by_config[repr(trial.config)]
-        assert trial.status == same.status == ("finished" if trial.config["hidden_size"] else "failed")
+        assert (
+            trial.status == same.status == ("finished" if trial.config["hidden_size"] else "failed")
+        )
         assert trial.error == same.error
         np.testing.assert_allclose(losses(trial.history), losses(same.history), rtol=1e-4)
         assert trial.epoch == same.epoch
@@ -171,7 +173,12 @@ def test_asha_stops_the_trials_that_are_behind(ray, pipeline, alone, tmp_path):
         max_concurrent_trials=1,
     )
     lengths = [len(trial.history) for trial in study.trials]
-    assert [trial.status for trial in study.trials] == ["finished", "stopped", "finished", "stopped"]
+    assert [trial.status for trial in study.trials] == [
+        "finished",
+        "stopped",
+        "finished",
+        "stopped",
+    ]
     assert lengths == [9, 1, 9, 1]
     learner = GRULearner(pipeline, hidden_size=2, metrics=[rmse])
     expected = [result.valid_loss for result in learner.fit_iter(9, 3.0 * LR)]

@@ -114,8 +114,10 @@ def test_the_model_may_be_drawn_whole(write):
         (
             "",
             '"model.hiden_size" = { choice = [4] }',
-            "[search.space] model.hiden_size = 4: [model] unknown option 'hiden_size'. "
-            "Did you mean 'hidden_size'?",
+            (
+                "[search.space] model.hiden_size = 4: [model] unknown option 'hiden_size'. "
+                "Did you mean 'hidden_size'?"
+            ),
         ),
         (
             "",
@@ -140,8 +142,10 @@ def test_the_model_may_be_drawn_whole(write):
         ("", '"train.mode" = { choice = ["min"] }', "give metric and mode in [search]"),
         (
             "",
-            '[[search.space.model]]\nname = "core/gru"\n[[search.space.model]]\n'
-            'name = "core/gru"\nchannels = { choice = [2] }',
+            (
+                '[[search.space.model]]\nname = "core/gru"\n[[search.space.model]]\n'
+                'name = "core/gru"\nchannels = { choice = [2] }'
+            ),
             "unknown option 'channels'",
         ),
     ],
@@ -161,8 +165,11 @@ def test_a_file_without_a_search_is_no_study(write):
     """Nor is one that is not there or not TOML."""
     file = write()
     for text, said in (
-        (STUDY.split("[search]")[0], "the table [search] is missing"),
-        (STUDY.split("[search.space]")[0].replace("{search}", ""), "[search.space] it is missing"),
+        (STUDY.partition("[search]")[0], "the table [search] is missing"),
+        (
+            STUDY.partition("[search.space]")[0].replace("{search}", ""),
+            "[search.space] it is missing",
+        ),
         ("a = = 1", "is not valid TOML"),
     ):
         file.write_text(text)

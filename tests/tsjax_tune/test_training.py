@@ -46,7 +46,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(pipeline, expected, tm
             break
     again = new_training(pipeline)
     assert len(list(again.begin(tmp_path / "a"))) == 1
-    assert again.restarted
+    assert again.restarted, "its epochs take the place of those before"
     rows = again.take_rows()
     assert [row["valid_loss"] for row in rows] == expected
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]

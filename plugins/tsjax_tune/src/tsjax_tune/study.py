@@ -131,12 +131,13 @@ def resume_study(directory: Path, address: str | None, console: Console) -> Outc
     Raises:
         RunDirectoryError: There is no study, or another process runs it.
     """
-    if not (directory / STUDY).exists():
-        raise RunDirectoryError(
-            f"{directory} holds no study to go on with: {STUDY} is missing there. Give the "
-            "directory that `tsjax tune` wrote to.",
-            path=directory,
-        )
+    for name in (STUDY, SETTINGS):
+        if not (directory / name).exists():
+            raise RunDirectoryError(
+                f"{directory} holds no study to go on with: {name} is missing there. Give the "
+                "directory that `tsjax tune` wrote to.",
+                path=directory,
+            )
     study = load_study(directory / STUDY)
     optimizer, _ = _make_optimizer(study, address, console)
     result = optimizer.restore(directory)

@@ -64,6 +64,7 @@ class TrialTraining:
 
     def begin(self, checkpoint: Path | None) -> Iterator[EpochResult]:
         """Yield the epochs, all of them or those that are left after `checkpoint`."""
+        self.restarted = True
         if checkpoint is None:
             results = self.learner.fit_iter(self.n_epochs, self.lr, self.schedule)
         else:
@@ -127,7 +128,7 @@ class TrialTraining:
         }
         results = learner.resume(checkpoint / LAST, **options)
         now = learner.snapshot()
-        self.rows, self.restarted = [self._row(result) for result in learner.history], True
+        self.rows = [self._row(result) for result in learner.history]
         for row, result in zip(self.rows, learner.history, strict=True):
             if self._judge(row):
                 self._best, self._best_epoch = now, result.epoch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 import tomllib
+from importlib.util import find_spec
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_a_study_ends_with_the_best_experiment_its_model_and_the_trials(
 ):
     """On the way it prints a line for each trial; and the best experiment trains to its value."""
     monkeypatch.chdir(tmp_path)
-    status, out, err = tsjax("tune", write_study('algorithm = "grid"', SPACE))
+    status, out, err = tsjax("tune", write_study('algorithm = "grid"\npack = 4', SPACE))
     assert status == 0
     lines = [line for line in err.splitlines() if line.startswith("trial_")]
     assert len(lines) == len(err.splitlines()) == 6
@@ -93,6 +94,27 @@ def test_without_matplotlib_there_are_no_plots(ray, tsjax, write_study, tmp_path
     assert "trial_002, " in err
     assert "failed  no value" in err
     assert not (tmp_path / "study" / "plots").exists()
+
+
+@pytest.mark.slow
+def test_a_population_and_optuna_search_from_a_file(ray, tsjax, write_study, tmp_path):
+    """Both with draws within a choice; the population changes the learning rate alone."""
+    space = SPACE.replace("{ choice = [1e-3, 3e-2] }", "{ loguniform = [1e-3, 3e-2] }")
+    file = write_study('scheduler = "pbt"\ntrials = 3\nepochs = 4', space)
+    status, out, _ = tsjax("tune", file, "--out", tmp_path / "pbt")
+    assert status == 0
+    rows = (tmp_path / "pbt" / "trials.csv").read_text().splitlines()
+    assert len(rows) == 4
+    assert all(",finished," in row for row in rows[1:])
+    file = write_study('algorithm = "optuna"\ntrials = 3\nmax_concurrent = 2', space)
+    status, out, err = tsjax("tune", file, "--out", tmp_path / "optuna")
+    if find_spec("optuna") is None:
+        assert status == 2
+        assert "[search] algorithm = 'optuna' needs Optuna, which is not installed" in err
+        assert not (tmp_path / "optuna").exists()
+    else:
+        assert status == 0
+        assert out.count("finished") == 3
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,9 @@ def make_search(search_alg: Any, seed: int | None, at_once: int | None) -> Any:
     return BasicVariantGenerator(random_state=seed, max_concurrent=at_once or 0)
 
 
-def make_optuna(space: Any, seed: int | None, at_once: int | None) -> Any:
+def make_optuna(
+    space: Any, seed: int | None, at_once: int | None, *, key: str = "search_alg"
+) -> Any:
     """Return the search by Optuna in `space`: a function of its trials, or None for Ray's space.
 
     Raises:
@@ -39,8 +41,7 @@ def make_optuna(space: Any, seed: int | None, at_once: int | None) -> Any:
     """
     if find_spec("optuna") is None:
         raise ConfigError(
-            "search_alg = 'optuna' needs Optuna, which is not installed: pip install optuna.",
-            key="search_alg",
+            f"{key} = 'optuna' needs Optuna, which is not installed: pip install optuna.", key=key
         )
     import optuna
     from ray.tune.search import ConcurrencyLimiter

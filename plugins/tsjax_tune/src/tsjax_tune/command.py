@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,6 +74,7 @@ def tune(
         assert study is not None
         loaded = load_study(study, trials=trials)
         directory = out or free_directory(Path("studies") / study.stem)
+    console.print(f"study: {directory}")
     try:
         if resume is not None:
             outcome = resume_study(directory, address, console)
@@ -105,7 +105,7 @@ def _print_outcome(outcome: Outcome, console: Console) -> None:
     console.print(score_table(outcome.evaluation))
     if sentence := early_errors(outcome.evaluation):
         console.print(f"note: {sentence}")
-    shown = shlex.quote(os.path.relpath(directory))
+    shown = shlex.quote(str(directory))
     console.print(f"study: {directory}")
     console.print(f"  trials.csv  all {len(study.trials)} trials")
     console.print(f"  best.toml   train it again: tsjax train {shown}/best.toml")

@@ -29,7 +29,6 @@ def pack_configs(
     numbered = [{**config, NUMBER: number} for number, config in enumerate(configs, start=1)]
     if pack == 1:
         return numbered
-    size = min(pack, -(-len(numbered) // _places(resources)))
     places: list[int] = []
     learners: list[Learner] = []
     packs: list[list[int]] = []
@@ -40,6 +39,7 @@ def pack_configs(
         except TsjaxError:
             # Its trial reports it.
             packs.append([place])
+    size = max(1, min(pack, -(-len(learners) // _places(resources))))
     for group in shape_groups(learners):
         members = [places[each] for each in group]
         count = -(-len(members) // size)

@@ -103,8 +103,8 @@ def run_study(study: Study, out: Path, address: str | None, console: Console) ->
         )
     optimizer, experiment = _make_optimizer(study, address, console)
     search = study.search
-    config, options = _search_options(study)
     try:
+        config, options = _search_options(study)
         result = optimizer.optimize(
             config,
             experiment.train.epochs,
@@ -178,7 +178,7 @@ def _search_options(study: Study) -> tuple[Any, dict[str, Any]]:
         return space.grid(), {"mutations": _mutations(study)}
     if search.algorithm == "optuna":
         at_once = search.max_concurrent or os.cpu_count()
-        found = make_optuna(space.suggest, search.seed, at_once)
+        found = make_optuna(space.suggest, search.seed, at_once, key="algorithm")
         options = {"search_alg": found, "num_samples": trials, "mutations": _mutations(study)}
         return {}, options
     rng = np.random.default_rng(search.seed)

@@ -13,6 +13,7 @@ from tsjax_core.errors import ConfigError, RunDirectoryError, TrainingError
 from tsjax_core.training.learner import Learner
 from tsjax_core.training.monitor import Mode
 from tsjax_tune.algorithms import draw_configs, make_search, try_points
+from tsjax_tune.members import POINT
 from tsjax_tune.packing import pack_configs
 from tsjax_tune.ray_session import ray_session
 from tsjax_tune.results import StudyResult, TrialResult, read_results
@@ -142,9 +143,10 @@ class HPOptimizer:
         rate = space.get("lr")
         if mutations is None:
             mutations = {"lr": rate} if hasattr(rate, "sample") else {}
-        made = make_scheduler(scheduler, n_epochs, mutations, seed)
+        if scheduler == "none":
+            scheduler = None
         population = scheduler == "pbt"
-        _check_pack(pack, made, search_alg, num_samples)
+        _check_pack(pack, scheduler, search_alg, num_samples)
         if population and max_concurrent_trials is not None:
             raise ConfigError(
                 "scheduler = 'pbt' lets all trials take turns; leave out max_concurrent_trials.",
@@ -164,9 +166,16 @@ class HPOptimizer:
                 points = [*draw_configs(space, num_samples, seed)]
             if points is None:
                 search = make_search(search_alg, seed, max_concurrent_trials)
+            elif population:
+                # It refuses any other search.
+                entries = pack_configs(self.create_learner, self.pipeline, points, 1, resources)
+                search, num_samples = make_search("random", seed, None), 1
+                space, mutations = {POINT: tune.grid_search(entries)}, {POINT: dict(mutations)}
             else:
                 entries = pack_configs(self.create_learner, self.pipeline, points, pack, resources)
                 search, num_samples = try_points(entries, max_concurrent_trials), len(entries)
+                space = {}
+            made = make_scheduler(scheduler, n_epochs, mutations, seed)
             try:
                 tune_config = tune.TuneConfig(
                     metric=metric,
@@ -194,7 +203,7 @@ class HPOptimizer:
                     (directory / name).write_text(text, encoding="utf-8")
                 tuner = tune.Tuner(
                     self._trainable(settings),
-                    param_space={} if points is not None else dict(space),
+                    param_space=dict(space),
                     tune_config=tune_config,
                     run_config=_run_config(directory, max_failures, population=population),
                 )

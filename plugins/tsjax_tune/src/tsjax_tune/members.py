@@ -1,7 +1,8 @@
 """The names under which trials stand in a configuration of Ray, one by one or several together.
 
 Ray knows configurations alone. One that is drawn beforehand has its number beside its values, and
-several trials that one process trains are the list `members` of such configurations.
+several trials that one process trains are a list of such configurations. Population-based training
+takes no configurations but those of a grid, so that they are the values of one key there.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
 
 NUMBER = "__trial__"
 MEMBERS = "__members__"
+POINT = "__point__"
 ALONE = "trial"
 """The key of the only member, which is the same in all trials: another one may go on from it."""
 
 
 def members_of(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the configurations of the trials that a configuration of Ray stands for, by key."""
+    config = config.get(POINT, config)
     if MEMBERS not in config:
         return {ALONE: {key: value for key, value in config.items() if key != NUMBER}}
     return {
@@ -35,9 +38,10 @@ def trial_name(number: int) -> str:
 
 def name_of_trial(trial: Trial) -> str:
     """Return the name of a trial of Ray, which is that of its directory."""
-    if MEMBERS in trial.config:
-        return f"pack_{trial.config[MEMBERS][0][NUMBER]:03d}"
-    number = trial.config.get(NUMBER)
+    config = trial.config.get(POINT, trial.config)
+    if MEMBERS in config:
+        return f"pack_{config[MEMBERS][0][NUMBER]:03d}"
+    number = config.get(NUMBER)
     return f"trial_{trial.trial_id}" if number is None else trial_name(number)
 
 

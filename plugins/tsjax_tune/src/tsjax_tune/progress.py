@@ -177,7 +177,11 @@ def state_table(
     keys = list(dict.fromkeys(key for state in states for key in state.values))
     for name in ("trial", "status", metric, "epochs", "seconds", *keys):
         number = name in (metric, "epochs", "seconds")
-        table.add_column(name, justify="right" if number else "left", no_wrap=number)
+        fixed = number or name in ("trial", "status")
+        # On a narrow terminal the keys are folded, and trials can still be told apart.
+        table.add_column(
+            name, justify="right" if number else "left", no_wrap=fixed, overflow="fold"
+        )
     for state in states:
         table.add_row(
             state.name,

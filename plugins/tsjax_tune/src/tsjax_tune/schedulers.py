@@ -43,7 +43,7 @@ def make_scheduler(
     if scheduler == "pbt":
         from ray.tune.schedulers import PopulationBasedTraining
 
-        if not mutations:
+        if not any(mutations.values()):
             raise ConfigError(
                 "scheduler = 'pbt' changes the learning rate while trials run, and the search has "
                 "no range for it. Give lr a range or a choice, or another scheduler.",

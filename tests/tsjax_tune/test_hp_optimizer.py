@@ -118,25 +118,22 @@ def test_a_trial_gives_the_numbers_of_a_training_alone_and_goes_on_after_a_failu
 
 @pytest.mark.slow
 def test_packed_trials_give_the_numbers_of_trials_alone(ray, pipeline, tmp_path):
-    """Of the same draws: with their own rates, lengths and patience, and what one of them raises.
-
-    And a metric that no epoch has fails every trial, with a text that names those it has.
-    """
+    """Of the same draws: with their own rates, lengths and patience, and what one raises."""
     config = {
         "hidden_size": tune.grid_search([2, 0]),
         "lr": tune.loguniform(1e-3, 1.0),
         "n_epochs": tune.grid_search([3, 4]),
         "patience": 2,
     }
-    alone, packed, again = (
+    alone, packed = (
         new_optimizer(pipeline).optimize(
-            config, 4, directory=tmp_path / name, num_samples=3, seed=3, pack=pack
+            config, 4, directory=tmp_path / name, num_samples=2, seed=3, pack=pack
         )
-        for name, pack in (("alone", 1), ("packed", 8), ("again", 8))
+        for name, pack in (("alone", 1), ("packed", 8))
     )
     by_config = {repr(trial.config): trial for trial in alone.trials}
-    assert len(by_config) == len(packed.trials) == 12
-    assert [trial.name for trial in packed.trials] == [f"trial_{n:03d}" for n in range(1, 13)]
+    assert len(by_config) == len(packed.trials) == 8
+    assert [trial.name for trial in packed.trials] == [f"trial_{n:03d}" for n in range(1, 9)]
     packs = [path.name for path in (tmp_path / "packed" / "trials").glob("pack_*")]
     assert len(packs) == 2
     for trial in packed.trials:
@@ -150,14 +147,38 @@ def test_packed_trials_give_the_numbers_of_trials_alone(ray, pipeline, tmp_path)
     assert len({len(trial.history) for trial in packed.ranking}) > 1
     learner = new_optimizer(pipeline).load_learner(packed.best)
     assert learner.evaluate("valid").loss == pytest.approx(packed.best.value, rel=1e-5)
-    assert [trial.config for trial in again.trials] == [trial.config for trial in packed.trials]
 
-    wrong = new_optimizer(pipeline).optimize(
-        {"hidden_size": 2}, 1, "fit", num_samples=2, pack=2, directory=tmp_path / "wrong"
+
+@pytest.mark.slow
+def test_a_pack_that_failed_goes_on(ray, pipeline, alone, tmp_path):
+    """Each of its trials from its checkpoint, to the numbers of a training alone."""
+    flag = tmp_path / "flag"
+
+    def create_learner(data, config):
+        learner = GRULearner(data, hidden_size=2, metrics=[rmse])
+        whole = learner.end_epoch
+
+        def interrupted(fit, state, result, begin):
+            if result.epoch == 2 and not flag.exists():
+                flag.touch()
+                raise OSError("the machine is gone")
+            return whole(fit, state, result, begin)
+
+        learner.end_epoch = interrupted
+        return learner
+
+    study = HPOptimizer(create_learner, pipeline).optimize(
+        [{"lr": LR}, {"lr": 0.5 * LR}, {"lr": LR}, {"lr": LR}],
+        4,
+        pack=4,
+        max_failures=1,
+        directory=tmp_path / "study",
     )
-    with pytest.raises(TrainingError, match="give one of epoch, train_loss, valid_loss") as caught:
-        _ = wrong.best
-    print(caught.value)
+    assert flag.exists()
+    assert [trial.status for trial in study.trials] == ["finished"] * 4
+    expected = [result.valid_loss for result in alone]
+    for place in (0, 2, 3):
+        np.testing.assert_allclose(losses(study.trials[place].history), expected, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -17,6 +17,9 @@ RATE = 1.0
 """So high that the last epoch is not the best one."""
 
 
+NAMES = {"epoch", "train_loss", "valid_loss", "seconds", "rmse"}
+
+
 def new_learner(pipeline):
     return GRULearner(pipeline, hidden_size=2, metrics=[rmse], loss=mse)
 
@@ -49,6 +52,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(pipeline, expected, tm
     assert again.restarted, "its epochs take the place of those before"
     rows = again.take_rows()
     assert [row["valid_loss"] for row in rows] == expected
+    assert all(set(row) == NAMES for row in rows)
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     again.save(tmp_path / "b")
     best = int(np.argmin(expected))

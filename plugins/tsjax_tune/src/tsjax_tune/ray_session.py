@@ -68,7 +68,8 @@ def ray_session(options: Mapping[str, Any] | None = None) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"Ray did not start with {given}: {error} Give options of ray.init, and as address "
-            "that of a running cluster, or auto for the one of this machine.",
+            "that of a running cluster, or auto for the one of this machine. A cluster that asks "
+            "for a token wants it in the environment variable RAY_AUTH_TOKEN.",
             key="address",
         ) from error
     try:

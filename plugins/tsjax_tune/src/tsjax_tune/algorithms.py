@@ -8,6 +8,7 @@ from typing import Any
 
 from tsjax_core.checks import choice
 from tsjax_core.errors import ConfigError
+from tsjax_core.training.monitor import Mode
 
 SEARCHES = ("random", "optuna")
 
@@ -25,16 +26,25 @@ def make_search(search_alg: Any, seed: int | None, at_once: int | None) -> Any:
         return search_alg
     choice("search_alg", search_alg or "random", SEARCHES)
     if search_alg == "optuna":
-        return make_optuna(None, seed, at_once)
+        return make_optuna(seed, at_once)
     from ray.tune.search.basic_variant import BasicVariantGenerator
 
     return BasicVariantGenerator(random_state=seed, max_concurrent=at_once or 0)
 
 
 def make_optuna(
-    space: Any, seed: int | None, at_once: int | None, *, key: str = "search_alg"
+    seed: int | None,
+    at_once: int | None,
+    *,
+    space: Any = None,
+    metric: str | None = None,
+    mode: Mode | None = None,
+    key: str = "search_alg",
 ) -> Any:
-    """Return the search by Optuna in `space`: a function of its trials, or None for Ray's space.
+    """Return the search by Optuna.
+
+    Without `space` it searches that of Ray; else `space` is a function of Optuna's trials, and
+    `metric` and `mode` say what is compared.
 
     Raises:
         ConfigError: Optuna is not installed.
@@ -49,7 +59,7 @@ def make_optuna(
 
     # It would print a line for every trial.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    found = OptunaSearch(space, seed=seed)
+    found = OptunaSearch(space, metric=metric, mode=mode, seed=seed)
     return found if at_once is None else ConcurrencyLimiter(found, at_once)
 
 

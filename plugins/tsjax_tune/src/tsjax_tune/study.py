@@ -178,7 +178,14 @@ def _search_options(study: Study) -> tuple[Any, dict[str, Any]]:
         return space.grid(), {"mutations": _mutations(study)}
     if search.algorithm == "optuna":
         at_once = search.max_concurrent or os.cpu_count()
-        found = make_optuna(space.suggest, search.seed, at_once, key="algorithm")
+        found = make_optuna(
+            search.seed,
+            at_once,
+            space=space.suggest,
+            metric=study.metric,
+            mode=study.mode,
+            key="algorithm",
+        )
         options = {"search_alg": found, "num_samples": trials, "mutations": _mutations(study)}
         return {}, options
     rng = np.random.default_rng(search.seed)

@@ -83,7 +83,9 @@ def test_a_grid_gives_a_row_per_trial_and_a_failed_one_its_error(
     out, err = capfd.readouterr()
     print(caught.value, err)
     assert not out
-    assert [line.split()[:4:2] for line in err.splitlines()] == [["trial", "of"]] * 3
+    assert [line.split()[1:4] for line in err.splitlines()] == [
+        [f"{n}", "of", "3,"] for n in (1, 2, 3)
+    ]
 
     with pytest.raises(RunDirectoryError, match="is not empty") as caught:
         optimizer.optimize(config, directory="grid")
@@ -115,21 +117,141 @@ def test_a_trial_gives_the_numbers_of_a_training_alone_and_goes_on_after_a_failu
 
 
 @pytest.mark.slow
-def test_random_values_are_drawn_by_the_seed(ray, pipeline, tmp_path):
-    """And a metric that no epoch has fails every trial, with a text that names those it has."""
-    config = {"hidden_size": 2, "lr": tune.loguniform(1e-4, 1e-1)}
-    studies = [
+def test_packed_trials_give_the_numbers_of_trials_alone(ray, pipeline, tmp_path):
+    """Of the same draws: with their own rates, lengths and patience, and what one raises."""
+    config = {
+        "hidden_size": tune.grid_search([2, 0]),
+        "lr": tune.loguniform(1e-3, 1.0),
+        "n_epochs": tune.grid_search([3, 4]),
+        "patience": 2,
+    }
+    alone, packed = (
         new_optimizer(pipeline).optimize(
-            config, 1, "fit", num_samples=2, seed=3, directory=tmp_path / name
+            config, 4, directory=tmp_path / name, num_samples=2, seed=3, pack=pack
         )
-        for name in "ab"
+        for name, pack in (("alone", 1), ("packed", 8))
+    )
+    by_config = {repr(trial.config): trial for trial in alone.trials}
+    assert len(by_config) == len(packed.trials) == 8
+    assert [trial.name for trial in packed.trials] == [f"trial_{n:03d}" for n in range(1, 9)]
+    packs = [path.name for path in (tmp_path / "packed" / "trials").glob("pack_*")]
+    assert len(packs) == 2
+    for trial in packed.trials:
+        same = by_config[repr(trial.config)]
+        assert (
+            trial.status == same.status == ("finished" if trial.config["hidden_size"] else "failed")
+        )
+        assert trial.error == same.error
+        np.testing.assert_allclose(losses(trial.history), losses(same.history), rtol=1e-4)
+        assert trial.epoch == same.epoch
+    assert len({len(trial.history) for trial in packed.ranking}) > 1
+    learner = new_optimizer(pipeline).load_learner(packed.best)
+    assert learner.evaluate("valid").loss == pytest.approx(packed.best.value, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_pack_that_failed_goes_on(ray, pipeline, alone, tmp_path):
+    """Each of its trials from its checkpoint, to the numbers of a training alone."""
+    flag = tmp_path / "flag"
+
+    def create_learner(data, config):
+        learner = GRULearner(data, hidden_size=2, metrics=[rmse])
+        whole = learner.end_epoch
+
+        def interrupted(fit, state, result, begin):
+            if result.epoch == 2 and not flag.exists():
+                flag.touch()
+                raise OSError("the machine is gone")
+            return whole(fit, state, result, begin)
+
+        learner.end_epoch = interrupted
+        return learner
+
+    study = HPOptimizer(create_learner, pipeline).optimize(
+        [{"lr": LR}, {"lr": 0.5 * LR}, {"lr": LR}, {"lr": LR}],
+        4,
+        pack=4,
+        max_failures=1,
+        directory=tmp_path / "study",
+    )
+    assert flag.exists()
+    assert [trial.status for trial in study.trials] == ["finished"] * 4
+    expected = [result.valid_loss for result in alone]
+    for place in (0, 2, 3):
+        np.testing.assert_allclose(losses(study.trials[place].history), expected, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_asha_stops_the_trials_that_are_behind(ray, pipeline, alone, tmp_path):
+    """The others go on to their last epoch, with the numbers of a training alone."""
+    rates = [LR, 1e-2 * LR, 3.0 * LR, 1e-3 * LR]
+    study = new_optimizer(pipeline).optimize(
+        [{"hidden_size": 2, "lr": rate} for rate in rates],
+        9,
+        scheduler="asha",
+        directory=tmp_path / "asha",
+        # In their order, so that those behind come after those that they are compared with.
+        max_concurrent_trials=1,
+    )
+    lengths = [len(trial.history) for trial in study.trials]
+    assert [trial.status for trial in study.trials] == [
+        "finished",
+        "stopped",
+        "finished",
+        "stopped",
     ]
-    drawn = [[trial.config["lr"] for trial in study.trials] for study in studies]
-    assert drawn[0] == drawn[1]
-    assert drawn[0][0] != drawn[0][1]
-    with pytest.raises(TrainingError, match="give one of epoch, train_loss, valid_loss") as caught:
-        _ = studies[0].best
-    print(caught.value)
+    assert lengths == [9, 1, 9, 1]
+    learner = GRULearner(pipeline, hidden_size=2, metrics=[rmse])
+    expected = [result.valid_loss for result in learner.fit_iter(9, 3.0 * LR)]
+    np.testing.assert_allclose(losses(study.trials[2].history), expected, rtol=1e-5)
+    assert study.best is study.ranking[0]
+    assert study.best.value == pytest.approx(min(expected), rel=1e-5)
+    assert study.trials[1].checkpoint is not None
+
+
+@pytest.mark.slow
+def test_a_population_goes_on_from_the_checkpoints_of_its_best(ray, pipeline, tmp_path):
+    """A bad trial takes over weights and history of a good one, with another learning rate."""
+    config = {"hidden_size": 2, "lr": tune.grid_search([1e-6, 0.1, 2e-6, 0.09])}
+    optimizer = new_optimizer(pipeline)
+    study = optimizer.optimize(
+        config,
+        6,
+        scheduler="pbt",
+        seed=0,
+        mutations={"lr": tune.loguniform(1e-2, 1e-1)},
+        directory=tmp_path / "pbt",
+    )
+    assert [trial.status for trial in study.trials] == ["finished"] * 4
+    for trial in study.trials:
+        assert [row["epoch"] for row in trial.history] == [1, 2, 3, 4, 5, 6]
+    bad = [trial for trial in study.trials if trial.name.endswith(("0", "2"))]
+    good = [trial for trial in study.trials if trial not in bad]
+    first = {trial.history[0]["valid_loss"] for trial in good}
+    taken = [trial for trial in bad if trial.history[0]["valid_loss"] in first]
+    assert taken, "at least the worst of four takes over"
+    assert all(trial.config["lr"] > 1e-3 for trial in taken)
+    assert all(trial.config["lr"] not in (0.1, 0.09) for trial in taken)
+    learner = optimizer.load_learner(taken[0])
+    assert learner.evaluate("valid").loss == pytest.approx(taken[0].value, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_time_budget_ends_a_study(ray, pipeline, tmp_path):
+    """Trials keep the epochs that they have, and those that had not begun have none."""
+    study = new_optimizer(pipeline).optimize(
+        {"hidden_size": 2, "lr": LR},
+        100_000,
+        num_samples=4,
+        time_budget_s=12,
+        directory=tmp_path / "budget",
+    )
+    assert all(trial.status == "stopped" for trial in study.trials)
+    assert all(len(trial.history) < 100_000 for trial in study.trials)
+    # A busy machine may not have come to an epoch.
+    for trial in study.ranking[:1]:
+        learner = new_optimizer(pipeline).load_learner(trial)
+        assert learner.evaluate("valid").loss == pytest.approx(trial.value, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +263,16 @@ def test_random_values_are_drawn_by_the_seed(ray, pipeline, tmp_path):
         ({"num_samples": -1}, "or -1 with a time_budget_s"),
         ({"search_alg": "grid"}, "search_alg = 'grid'; give one of 'random', 'optuna'"),
         ({"time_budget": 3}, "give arguments of ray.tune.TuneConfig"),
+        ({"scheduler": "asho"}, "scheduler = 'asho'; give one of 'none', 'asha', 'pbt'"),
+        ({"scheduler": "pbt"}, "has no range for it. Give lr a range or a choice"),
+        ({"scheduler": "asha", "pack": 2}, "leave out the scheduler"),
+        ({"search_alg": "optuna", "pack": 2}, "any search but 'random'"),
+        ({"pack": 0}, "pack = 0; give a whole number of trials, at least 1"),
+        ({"pack": 2, "num_samples": -1, "time_budget_s": 3}, "draws all trials before it trains"),
+        (
+            {"scheduler": "pbt", "mutations": {"lr": [1e-3, 1e-2]}, "max_concurrent_trials": 1},
+            "leave out max_concurrent_trials",
+        ),
     ],
 )
 def test_what_is_refused(ray, pipeline, tmp_path, options, text):
@@ -153,9 +285,10 @@ def test_what_is_refused(ray, pipeline, tmp_path, options, text):
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.slow
 def test_optuna_is_wanted_only_where_it_is_asked_for(ray, pipeline, tmp_path):
     """Without it, the text says how to install it."""
-    arguments = {"search_alg": "optuna", "directory": tmp_path / "study", "num_samples": 2}
+    arguments = {"search_alg": "optuna", "directory": tmp_path / "study", "num_samples": 3}
     config = {"hidden_size": 2, "lr": tune.loguniform(1e-3, 1e-1)}
     try:
         import optuna  # noqa: F401
@@ -165,7 +298,8 @@ def test_optuna_is_wanted_only_where_it_is_asked_for(ray, pipeline, tmp_path):
         print(caught.value)
     else:
         study = new_optimizer(pipeline).optimize(config, 1, seed=0, **arguments)
-        assert len(study.ranking) == 2
+        assert len(study.ranking) == 3
+        assert len({trial.config["lr"] for trial in study.trials}) == 3
 
 
 def test_there_must_be_a_study_to_go_on_with(ray, pipeline, tmp_path):

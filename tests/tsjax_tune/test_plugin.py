@@ -7,4 +7,6 @@ from tsjax_core.testing import PluginConformance
 
 class TestPlugin(PluginConformance):
     namespace = "tune"
-    offers = {}
+    offers = {"command": {"tune"}}
+    # The arguments of a command are declared by Typer.
+    not_imported = ("grain", "h5py", "matplotlib", "optuna", "orbax", "ray")

@@ -1,5 +1,16 @@
-"""The plugin `tune`.
+"""What the plugin `tune` registers."""
 
-It has no hook: hyperparameter search drives a learner from outside, so there is no component to
-resolve by name. The entry point lists the distribution among the installed plugins.
-"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tsjax_core.registry.hookspecs import hookimpl
+
+
+@hookimpl
+def tsjax_commands() -> Mapping[str, Callable[..., Any]]:
+    """Return the command `tsjax tune`."""
+    from tsjax_tune.command import tune
+
+    return {"tune": tune}

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tsjax_core.errors import TrainingError
+from tsjax_core.training.monitor import Mode
+from tsjax_tune.members import members_of, number_of, shown_name
+from tsjax_tune.study_log import StudyLog, TrialLog
+from tsjax_tune.training import best_checkpoint
 
 if TYPE_CHECKING:
     from ray.tune import Result, ResultGrid
 
-Mode = Literal["min", "max"]
 Status = Literal["finished", "stopped", "failed"]
 
 
@@ -24,7 +27,9 @@ class TrialResult:
 
     `status` is finished, stopped (by a scheduler, a time budget or an interruption before its last
     epoch) or failed, with `error` as text. `history` has what each epoch reported, and
-    `checkpoint` is the directory of the checkpoint of the best epoch that has one.
+    `checkpoint` is the directory of the checkpoint of the best epoch. Of a trial that was killed,
+    the epochs after its last checkpoint are in the history alone. `values` is what of `config`
+    stands in tables.
     """
 
     name: str
@@ -35,6 +40,7 @@ class TrialResult:
     error: str = ""
     history: Sequence[Mapping[str, float]] = field(default=(), repr=False)
     checkpoint: Path | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -77,7 +83,7 @@ class StudyResult:
         """Return a row per trial, the best first and those without a value last."""
         ranking = self.ranking
         rest = [trial for trial in self.trials if trial not in ranking]
-        keys = list(dict.fromkeys(key for trial in self.trials for key in trial.config))
+        keys = list(dict.fromkeys(key for trial in self.trials for key in trial.values))
         return [
             {
                 "trial": trial.name,
@@ -86,7 +92,7 @@ class StudyResult:
                 "best_epoch": trial.epoch,
                 "epochs": len(trial.history),
                 "seconds": round(trial.seconds, 3),
-                **{key: trial.config.get(key, "") for key in keys},
+                **{key: trial.values.get(key, "") for key in keys},
                 "error": trial.error,
             }
             for trial in (*ranking, *rest)
@@ -104,44 +110,68 @@ class StudyResult:
 
 
 def read_results(
-    grid: ResultGrid, metric: str, mode: Mode, n_epochs: int, directory: Path
+    grid: ResultGrid,
+    log: StudyLog,
+    metric: str,
+    mode: Mode,
+    directory: Path,
+    describe: Callable[[Mapping[str, Any]], Mapping[str, Any]],
 ) -> StudyResult:
-    """Return the study whose results Ray has in `grid`."""
-    results: list[Result] = [grid[place] for place in range(len(grid))]
-    trials = tuple(_read_trial(result, metric, mode, n_epochs) for result in results)
-    return StudyResult(trials, metric, mode, directory)
+    """Return the study whose trials Ray has in `grid`, and whose epochs are in `log`."""
+    numbered: list[tuple[int, TrialResult]] = []
+    for place in range(len(grid)):
+        result: Result = grid[place]
+        name = Path(result.path).name
+        error = str(result.error).strip().splitlines()[-1] if result.error else ""
+        error = error.partition("TrialError: ")[2] or error
+        saved = None if result.checkpoint is None else Path(result.checkpoint.path)
+        for member, config in members_of(result.config or {}).items():
+            entry = log.of(name, member)
+            shown = shown_name(name, member), config, describe(config)
+            folder = None if saved is None else saved / member
+            trial = _read_trial(*shown, entry, error, folder, metric, mode)
+            numbered.append((number_of(trial.name), trial))
+    # Packs have the trials in another order; those without a number stay in that of their start.
+    numbered.sort(key=lambda each: each[0])
+    return StudyResult(tuple(trial for _, trial in numbered), metric, mode, directory)
 
 
-def _read_trial(result: Result, metric: str, mode: Mode, n_epochs: int) -> TrialResult:
-    frame = result.metrics_dataframe
-    rows: list[dict[str, Any]] = []
-    if frame is not None and "epoch" in frame:
-        frame = frame[[key for key in frame if not str(key).startswith("config/")]]
-        rows = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
-    # An epoch that was trained again after an interruption counts once.
-    history = list({int(row["epoch"]): row for row in rows}.values())
-    best = _best(history, metric, mode)
-    error = str(result.error).strip().splitlines()[-1] if result.error else ""
-    error = error.partition("TrialError: ")[2] or error
+def _read_trial(
+    name: str,
+    config: Mapping[str, Any],
+    values: Mapping[str, Any],
+    log: TrialLog,
+    error: str,
+    folder: Path | None,
+    metric: str,
+    mode: Mode,
+) -> TrialResult:
     status: Status = "failed" if error else "stopped"
-    if not error and history and history[-1]["epoch"] >= n_epochs:
-        status = "finished"
-    kept = [(values, saved) for saved, values in result.best_checkpoints or []]
-    chosen = _best([values for values, _ in kept], metric, mode)
-    paths = [Path(saved.path) for values, saved in kept if values is chosen]
+    if log.ended is not None:
+        error = log.ended
+        status = "failed" if error else "finished"
+    best = best_row(log.history, metric, mode)
+    checkpoint = None
+    if folder is not None and (found := best_checkpoint(folder)) is not None:
+        checkpoint, epoch = found
+        best = best_row([log.rows[epoch]] if epoch in log.rows else [], metric, mode)
     return TrialResult(
-        Path(result.path).name,
-        dict(result.config or {}),
+        name,
+        config,
         status,
         math.nan if best is None else float(best[metric]),
         0 if best is None else int(best["epoch"]),
         error,
-        tuple(history),
-        paths[0] if paths else None,
+        log.history,
+        checkpoint,
+        values,
     )
 
 
-def _best(rows: Sequence[Mapping[str, Any]], metric: str, mode: Mode) -> Mapping[str, Any] | None:
+def best_row(
+    rows: Sequence[Mapping[str, float]], metric: str, mode: Mode
+) -> Mapping[str, float] | None:
+    """Return the epoch with the best finite value of `metric`, None where there is none."""
     finite = [row for row in rows if math.isfinite(row.get(metric, math.nan))]
     if not finite:
         return None

@@ -421,7 +421,7 @@ def test_plugins_tells_what_core_offers_and_that_it_works(tsjax):
         "tsjax-core",
         version("tsjax-core"),
     ]
-    assert "3 models, 15 losses, 6 metrics" in row
+    assert "5 models, 15 losses, 6 metrics" in row
     assert row.endswith(" ok     │")
 
 

@@ -220,7 +220,7 @@ def _complete(
         )
     ended, advice = phase.ended, phase.advice
     if phase.best is None:
-        if ended == "finished":
+        if ended in ("finished", STOPPED):
             ended, advice = f"gave no finite {options.monitor}", UNSTABLE
         raise TrainingError(f"training {ended}, and there is no model to keep. {advice}")
     learner.save(out / MODEL, overwrite=True)

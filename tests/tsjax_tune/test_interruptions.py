@@ -136,7 +136,8 @@ def test_a_cluster_that_loses_a_machine_ends_the_study(write_study, tmp_path):
     start += [f"--object-store-memory={100 * 2**20}"]
     port = address.partition(":")[2]
     head = [*start, "--head", f"--port={port}", "--include-dashboard=false"]
-    counts = [801, 802]
+    # So long that neither ends before the other has a checkpoint.
+    counts = [2001, 2002]
     file = write_study('algorithm = "grid"', f'"train.epochs" = {{ choice = {counts} }}')
     study = tmp_path / "study"
     command = ["-c", COMMAND, "tune", file, "--out", study, "--address", "auto"]

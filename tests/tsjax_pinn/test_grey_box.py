@@ -228,17 +228,14 @@ EXPERIMENT = """
 dataset = "{dataset}"
 u = ["force"]
 y = ["position"]
-win_sz = 23
-stp_sz = 11
+win_sz = 45
+stp_sz = 5
 bs = 3
 
 [model]
 name = "pinn/grey_box"
 field = "{fields}:oscillator"
-init_window = 4
-hidden_size = 2
-corrects = ["velocity"]
-sees = ["position"]
+init_window = 8
 hold = "linear"
 auxiliary.velocity = {{ std = 0.8, unit = "m/s" }}
 parameters.damping = {{ start = 2.0, low = 0.0, high = 5.0, unit = "N s/m" }}
@@ -256,7 +253,7 @@ def test_an_experiment_finds_a_damping_and_saves_its_model(oscillator, tmp_path,
     """Its parameter is a column of the history, and the saved model finds its field again."""
     file = tmp_path / "e.toml"
     file.write_text(EXPERIMENT.format(dataset=oscillator, fields=FIELDS), encoding="utf-8")
-    change = ("--set", "train.epochs=60", "--set", "train.lr=2e-2")
+    change = ("--set", "train.epochs=100", "--set", "train.lr=2e-2")
     status, _, err = tsjax("train", file, "--out", tmp_path / "run", *change)
     assert status == 0, err
     model = load_model(tmp_path / "run" / "model")

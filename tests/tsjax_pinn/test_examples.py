@@ -27,10 +27,12 @@ def run(name: str, *arguments: object) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_damping_is_found_and_physics_helps(seed):
-    """Within 2 %, and with an error at most half that of the same network without."""
-    out = run("mass_spring_damper.py", seed)
+def test_the_damping_is_found_and_physics_helps():
+    """Within 2 %, and with an error at most half that of the same network without.
+
+    Seeds 0, 1 and 2 give 1/3.1, 1/2.3 and 1/2.5 of its error; this is the one with the least gain.
+    """
+    out = run("mass_spring_damper.py", 1)
     damping = float(re.search(r"damping: (\S+)", out)[1])
     informed, plain = (float(each) for each in re.findall(r"(\S+) m with", out))
     assert damping == pytest.approx(0.6, rel=0.02)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, TypeAlias, get_args
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from tsjax_core.checks import check_choices, check_counts
@@ -18,15 +16,7 @@ from tsjax_core.errors import ModelError
 from tsjax_core.models.linear import Linear
 from tsjax_core.models.scaling import Standardize, require_signals
 from tsjax_core.types import Array, HostArray, Signals
-
-Features: TypeAlias = Literal["tanh", "sigmoid", "softplus", "swish", "monomials"]
-
-_ACTIVATIONS = {
-    "tanh": jnp.tanh,
-    "sigmoid": nnx.sigmoid,
-    "softplus": nnx.softplus,
-    "swish": nnx.swish,
-}
+from tsjax_ss.features import ACTIVATIONS, Features, compute_monomials, list_monomials
 
 
 @dataclass(frozen=True)
@@ -114,7 +104,7 @@ class NeuralStateSpaceModel(nnx.Module):
         self.a, self.b, self.c, self.d = linear.a, linear.b, linear.c, linear.d
         self.x_offset, self.y_offset = nnx.Param(jnp.zeros(n)), linear.offset
         if spec.features == "monomials":
-            width = len(monomials(n + n_u, spec.degree))
+            width = len(list_monomials(n + n_u, spec.degree))
         else:
             width = spec.hidden_size
             key, bias_key = jax.random.split(rngs.params())
@@ -158,19 +148,5 @@ class NeuralStateSpaceModel(nnx.Module):
         """Return the features of states (..., n) and of what the inputs decide, (..., width)."""
         spec = self.spec
         if spec.features != "monomials":
-            return _ACTIVATIONS[spec.features](x @ self.hidden_state[...].T + inner)
-        both = jnp.concatenate([x, inner], axis=-1)
-        powers = monomials(both.shape[-1], spec.degree)
-        return jnp.stack([jnp.prod(both[..., np.array(each)], axis=-1) for each in powers], axis=-1)
-
-
-def monomials(variables: int, degree: int) -> list[tuple[int, ...]]:
-    """Return the products of 2 to `degree` of `variables`, each as the numbers of its factors."""
-    return [
-        each
-        for size in range(2, degree + 1)
-        for each in itertools.combinations_with_replacement(range(variables), size)
-    ]
-
-
-assert set(_ACTIVATIONS) | {"monomials"} == set(get_args(Features))
+            return ACTIVATIONS[spec.features](x @ self.hidden_state[...].T + inner)
+        return compute_monomials(jnp.concatenate([x, inner], axis=-1), spec.degree)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
 from tsjax_core.models.subspace import Records, StateSpaceMatrices
 from tsjax_core.types import HostArray
 
+T = TypeVar("T")
+
 _MOST_DIVISIONS = 300
-"""Divisions that are compared. Of more, as many are taken at equal distances in their list."""
+"""Divisions of a model of one channel that are compared, at most, in a few seconds."""
 
 _SAMPLES = 1 << 13
 """Samples of each record on which divisions are compared, at most."""
@@ -21,6 +24,9 @@ _RUN_UP = 500
 
 _CENTRES = np.array([-1.5, -0.5, 0.5, 1.5])
 """Where the functions bend that divisions are compared by, in standard deviations."""
+
+_WORST_CONDITION = 1e6
+"""Condition of a change of states up to which it is exact enough."""
 
 _EXACT = 1e-6
 """Share of the frequency response by which two blocks may differ from the linear model."""
@@ -37,6 +43,22 @@ class Division:
         """Return the frequency response of both in a row at `z` (n,), complex (n, n_y, n_u)."""
         return _respond(self.behind, z) @ _respond(self.before, z)
 
+    def whiten(self, inputs: Sequence[HostArray]) -> Division:
+        """Return the division whose signals between the blocks have unit covariance.
+
+        `inputs` (time, n_u) are those of records, simulated from rest.
+        """
+        inner = np.concatenate([self.before.simulate(u) for u in inputs])
+        sizes, axes = np.linalg.eigh(np.cov(inner.T).reshape(inner.shape[1], -1))
+        # Signals that do not move stay as they are.
+        spread = np.sqrt(np.where(sizes > 1e-12 * sizes.max(initial=1e-12), sizes, 1.0))
+        there, back = axes / spread @ axes.T, axes * spread @ axes.T
+        before, behind = self.before, self.behind
+        return Division(
+            replace(before, c=there @ before.c, d=there @ before.d, offset=there @ before.offset),
+            replace(behind, b=behind.b @ back, d=behind.d @ back),
+        )
+
 
 def divide_poles(
     linear: StateSpaceMatrices, orders: tuple[int, int] | None, *, direct: bool
@@ -50,21 +72,95 @@ def divide_poles(
     poles = _pair(np.linalg.eigvals(linear.a))
     zeros, gain = _find_zeros(linear)
     found = list(_assign(poles, _pair(zeros), orders, direct=direct))
-    if len(found) > _MOST_DIVISIONS:
-        found = [found[k] for k in np.linspace(0, len(found) - 1, _MOST_DIVISIONS).astype(int)]
-    circle = np.exp(1j * np.linspace(0.0, np.pi, 64))
-    expected = _respond(linear, circle)
-    divisions = []
     with np.errstate(all="ignore"):
-        for (poles_before, zeros_before), (poles_behind, zeros_behind) in found:
-            division = Division(
+        divisions = [
+            Division(
                 _realize(poles_before, zeros_before, 1.0),
                 _realize(poles_behind, zeros_behind, gain),
             )
-            error = np.abs(division.respond(circle) - expected).max()
-            if error <= _EXACT * np.abs(expected).max():
-                divisions.append(division)
-    return divisions
+            for (poles_before, zeros_before), (poles_behind, zeros_behind) in _thin_out(found, 1)
+        ]
+    return _keep_exact(linear, divisions)
+
+
+def factor_square(linear: StateSpaceMatrices, orders: tuple[int, int] | None) -> list[Division]:
+    """Return the divisions of a model of as many inputs as outputs, with a direct term.
+
+    Each has poles and as many zeros in both blocks, one or more, or as many as `orders` say. Those
+    that rounding keeps from being exact are left out. Source: Bart, Gohberg and Kaashoek, Minimal
+    Factorization of Matrix and Operator Functions (1979): the block behind belongs to an invariant
+    subspace of a, and the other to one of a - b inv(d) c, whose eigenvalues are the zeros.
+    """
+    n, m = linear.order, len(linear.c)
+    try:
+        inverse = np.linalg.inv(linear.d)
+    except np.linalg.LinAlgError:
+        return []
+    poles, zeros = (
+        _list_subspaces(m) for m in (linear.a, linear.a - linear.b @ inverse @ linear.c)
+    )
+    pairs = [
+        (first, second)
+        for first in poles
+        for second in zeros
+        if first.shape[1] + second.shape[1] == n
+        and orders in {None, (second.shape[1], first.shape[1])}
+    ]
+    return _keep_exact(
+        linear, [_factor(linear, inverse, first, second) for first, second in _thin_out(pairs, m)]
+    )
+
+
+def _factor(
+    linear: StateSpaceMatrices, inverse: HostArray, poles: HostArray, zeros: HostArray
+) -> Division | None:
+    """Return the division whose block behind has the subspace `poles` as its states."""
+    k, m = poles.shape[1], len(inverse)
+    change = np.concatenate([poles, zeros], axis=1)
+    if np.linalg.cond(change) > _WORST_CONDITION:
+        return None
+    back = np.linalg.inv(change)
+    a, b, c = back @ linear.a @ change, back @ linear.b, linear.c @ change
+    none = np.zeros(m)
+    return Division(
+        StateSpaceMatrices(a[k:, k:], b[k:], inverse @ c[:, k:], np.eye(m), none),
+        StateSpaceMatrices(a[:k, :k], b[:k], c[:, :k], linear.d, none),
+    )
+
+
+def _list_subspaces(a: HostArray) -> list[HostArray]:
+    """Return orthogonal bases (n, k) of the real spaces that eigenvectors of `a` (n, n) span."""
+    values, vectors = np.linalg.eig(a)
+    groups = [
+        np.stack([vector.real, vector.imag], axis=1) if value.imag else vector.real[:, None]
+        for value, vector in zip(values, vectors.T, strict=True)
+        if value.imag >= 0.0
+    ]
+    return [
+        np.linalg.qr(np.concatenate([g for k, g in enumerate(groups) if chosen >> k & 1], 1))[0]
+        for chosen in range(1, 2 ** len(groups) - 1)
+    ]
+
+
+def _thin_out(divisions: list[T], channels: int) -> list[T]:
+    """Return as many of them as are compared, at equal distances."""
+    most = max(_MOST_DIVISIONS // channels**2, 20)
+    if len(divisions) <= most:
+        return divisions
+    return [divisions[k] for k in np.linspace(0, len(divisions) - 1, most).astype(int)]
+
+
+def _keep_exact(linear: StateSpaceMatrices, divisions: Sequence[Division | None]) -> list[Division]:
+    """Return those whose frequency response is that of `linear`."""
+    circle = np.exp(1j * np.linspace(0.0, np.pi, 64))
+    expected = _respond(linear, circle)
+    most = _EXACT * np.abs(expected).max()
+    with np.errstate(all="ignore"):
+        return [
+            each
+            for each in divisions
+            if each is not None and np.abs(each.respond(circle) - expected).max() <= most
+        ]
 
 
 def pass_through(linear: StateSpaceMatrices, draws: HostArray, *, direct: bool) -> list[Division]:
@@ -121,16 +217,17 @@ class _Compared:
 def _remaining_error(division: Division, parts: Sequence[_Compared]) -> float:
     """Return the squared error that small nonlinearities between the blocks leave."""
     columns, errors = [], []
+    division = division.whiten([part.u for part in parts])
     for part in parts:
         inner = division.before.simulate(part.u)
-        spread = inner[part.begin :].std(0)
-        scaled = inner / np.where(spread > 0.0, spread, 1.0)
         outputs = []
-        for channel in range(inner.shape[1]):
+        for direction in _list_directions(inner.shape[1]):
             for centre in _CENTRES:
-                bent = np.zeros_like(inner)
-                bent[:, channel] = np.tanh(2.0 * (scaled[:, channel] - centre))
-                outputs.append(division.behind.simulate(bent))
+                bent = np.tanh(2.0 * (inner @ direction - centre))
+                outputs += [
+                    division.behind.simulate(bent[:, None] * channel)
+                    for channel in np.eye(inner.shape[1])
+                ]
         found = np.stack(outputs, axis=-1)
         for number, rows in enumerate(part.rows):
             columns.append(_free(part.bases[number], found[rows, number]))
@@ -140,6 +237,14 @@ def _remaining_error(division: Division, parts: Sequence[_Compared]) -> float:
         return np.inf
     weights = np.linalg.lstsq(matrix, target, rcond=1e-10)[0]
     return float(np.square(target - matrix @ weights).sum())
+
+
+def _list_directions(channels: int) -> HostArray:
+    """Return the unit vectors along which nonlinearities bend, (n, channels)."""
+    if channels == 1:
+        return np.ones((1, 1))
+    mixed = np.random.default_rng(0).standard_normal((2 * channels, channels))
+    return np.concatenate([np.eye(channels), mixed / np.linalg.norm(mixed, axis=1)[:, None]])
 
 
 def _free(basis: HostArray, columns: HostArray) -> HostArray:

@@ -14,6 +14,11 @@ from tsjax_core.types import Array
 Features: TypeAlias = Literal["tanh", "sigmoid", "softplus", "swish", "monomials"]
 """Activations of a hidden layer, or products of powers in its place."""
 
+StateFeatures: TypeAlias = Literal[
+    "tanh", "sigmoid", "softplus", "swish", "monomials", "state_monomials"
+]
+"""The same, where states and inputs meet; `state_monomials` are those without inputs."""
+
 ACTIVATIONS = {
     "tanh": jnp.tanh,
     "sigmoid": nnx.sigmoid,
@@ -47,4 +52,5 @@ def compute_monomials(x: Array, degree: int) -> Array:
     return jnp.concatenate(found, axis=-1)
 
 
-assert set(ACTIVATIONS) | {"monomials"} == set(get_args(Features))
+assert set(get_args(Features)) == {*ACTIVATIONS, "monomials"}
+assert set(get_args(StateFeatures)) == {*get_args(Features), "state_monomials"}

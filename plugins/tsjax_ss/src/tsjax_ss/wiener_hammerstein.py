@@ -18,7 +18,7 @@ from tsjax_core.models.scaling import Standardize, require_signals
 from tsjax_core.models.subspace import Records, StateSpaceMatrices
 from tsjax_core.types import Array, HostArray, Signals
 from tsjax_ss.blocks import LinearBlock, StaticMap
-from tsjax_ss.division import Division, choose_division, divide_poles, pass_through
+from tsjax_ss.division import Division, choose_division, divide_poles, factor_square, pass_through
 from tsjax_ss.features import Features
 from tsjax_ss.start import normalize_records, scale_states
 
@@ -30,11 +30,13 @@ class WienerHammerstein:
     f is the identity and one hidden layer beside it, whose output weights are zero at the start. A
     learner begins with `core/linear` of the training records, divided among both blocks:
 
-    - With one input and one output, every division of its poles and zeros is tried, and the one
+    - With as many inputs as outputs, every division of its poles and zeros is tried, and the one
       taken between whose blocks a small nonlinearity explains most of the error that the linear
       model leaves on the training records.
-    - Otherwise, the linear model is one of the blocks, and the other passes everything through: it
-      has the same poles, with output weights of zero. The same criterion decides which it is.
+    - Where there is no such division (other numbers of channels, a single pole, or several channels
+      without direct term), the linear model is one of the blocks, and the other passes everything
+      through: it has the same poles, with output weights of zero. The same criterion decides which
+      it is.
 
     Made for `learner.polish`, which moves poles and zeros where they belong.
 
@@ -122,6 +124,8 @@ class WienerHammerstein:
         found: list[Division] = []
         if n_u == n_y == 1:
             found = divide_poles(linear, self.orders, direct=self.direct)
+        elif n_u == n_y and self.direct:
+            found = factor_square(linear, self.orders)
         if not found:
             draws = np.asarray(jax.random.normal(rngs.params(), (n, n_y)), float)
             found = pass_through(linear, draws, direct=self.direct)
@@ -143,17 +147,11 @@ class WienerHammerstein:
 
 
 def _scale(division: Division, records: Records) -> Division:
-    """Return the division with states and signals of unit spread on the records."""
+    """Return the division with states and signals between the blocks of unit spread."""
     inputs = [np.nan_to_num(u) for u, _ in records]
+    division = division.whiten(inputs)
     inner = [division.before.simulate(u) for u in inputs]
-    spread = np.concatenate(inner).std(0)
-    spread = np.where(spread > 0.0, spread, 1.0)
-    before, behind = division.before, division.behind
-    before = replace(before, c=before.c / spread[:, None], d=before.d / spread[:, None])
-    behind = replace(behind, b=behind.b * spread, d=behind.d * spread)
-    return Division(
-        scale_states(before, inputs), scale_states(behind, [each / spread for each in inner])
-    )
+    return Division(scale_states(division.before, inputs), scale_states(division.behind, inner))
 
 
 class WienerHammersteinModel(nnx.Module):

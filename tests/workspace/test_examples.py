@@ -16,7 +16,7 @@ MEASURED = pytest.mark.skipif("TSJAX_DATA" not in os.environ, reason="TSJAX_DATA
 
 
 def test_no_example_is_left_out():
-    """Scripts and experiments below; a new one needs its test."""
+    """Scripts and experiments below, and those of tsjax-ss, which have their tests there."""
     names = {path.name for path in EXAMPLES.iterdir()}
     assert names == {
         "cascaded_tanks.py",
@@ -24,7 +24,9 @@ def test_no_example_is_left_out():
         "oscillator.py",
         "pendulum.py",
         "silverbox.toml",
+        "silverbox_state_space.toml",
         "wiener_hammerstein.toml",
+        "wiener_hammerstein_state_space.toml",
     }
 
 

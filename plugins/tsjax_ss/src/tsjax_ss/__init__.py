@@ -1,6 +1,23 @@
 """State-space models that begin as linear models of the data."""
 
-from tsjax_ss.factory import NeuralStateSpaceLearner
+from tsjax_ss.factory import (
+    HammersteinLearner,
+    NeuralStateSpaceLearner,
+    WienerHammersteinLearner,
+    WienerLearner,
+)
+from tsjax_ss.hammerstein import Hammerstein
 from tsjax_ss.neural import NeuralStateSpace
+from tsjax_ss.wiener import Wiener
+from tsjax_ss.wiener_hammerstein import WienerHammerstein
 
-__all__ = ["NeuralStateSpace", "NeuralStateSpaceLearner"]
+__all__ = [
+    "Hammerstein",
+    "HammersteinLearner",
+    "NeuralStateSpace",
+    "NeuralStateSpaceLearner",
+    "Wiener",
+    "WienerHammerstein",
+    "WienerHammersteinLearner",
+    "WienerLearner",
+]

@@ -11,6 +11,14 @@ from tsjax_core.registry.hookspecs import hookimpl
 @hookimpl
 def tsjax_models() -> Mapping[str, type[ModelSpec]]:
     """Return the models of `ss`."""
+    from tsjax_ss.hammerstein import Hammerstein
     from tsjax_ss.neural import NeuralStateSpace
+    from tsjax_ss.wiener import Wiener
+    from tsjax_ss.wiener_hammerstein import WienerHammerstein
 
-    return {"neural": NeuralStateSpace}
+    return {
+        "neural": NeuralStateSpace,
+        "wiener": Wiener,
+        "hammerstein": Hammerstein,
+        "wiener_hammerstein": WienerHammerstein,
+    }

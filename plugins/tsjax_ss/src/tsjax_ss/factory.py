@@ -14,3 +14,18 @@ if TYPE_CHECKING:
 def NeuralStateSpaceLearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N802 - reads as a type
     """Return `make_learner(pipeline, "ss/neural", **options)`."""
     return make_learner(pipeline, "ss/neural", **options)
+
+
+def WienerLearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N802 - reads as a type
+    """Return `make_learner(pipeline, "ss/wiener", **options)`."""
+    return make_learner(pipeline, "ss/wiener", **options)
+
+
+def HammersteinLearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N802 - reads as a type
+    """Return `make_learner(pipeline, "ss/hammerstein", **options)`."""
+    return make_learner(pipeline, "ss/hammerstein", **options)
+
+
+def WienerHammersteinLearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N802 - reads as a type
+    """Return `make_learner(pipeline, "ss/wiener_hammerstein", **options)`."""
+    return make_learner(pipeline, "ss/wiener_hammerstein", **options)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, TypeAlias, get_args
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from tsjax_core.checks import check_choices, check_counts
@@ -18,15 +16,7 @@ from tsjax_core.errors import ModelError
 from tsjax_core.models.linear import Linear
 from tsjax_core.models.scaling import Standardize, require_signals
 from tsjax_core.types import Array, HostArray, Signals
-
-Features: TypeAlias = Literal["tanh", "sigmoid", "softplus", "swish", "monomials"]
-
-_ACTIVATIONS = {
-    "tanh": jnp.tanh,
-    "sigmoid": nnx.sigmoid,
-    "softplus": nnx.softplus,
-    "swish": nnx.swish,
-}
+from tsjax_ss.features import ACTIVATIONS, StateFeatures, compute_monomials, list_monomials
 
 
 @dataclass(frozen=True)
@@ -36,12 +26,14 @@ class NeuralStateSpace:
     A learner begins with `core/linear` of the training records: f and g have one hidden layer
     together, whose output weights are zero at the start. Made for `learner.polish`. With monomials
     in the place of the hidden layer it is a polynomial nonlinear state space (Paduart et al.,
-    Automatica 46, 2010), which extrapolates better where the system is a polynomial.
+    Automatica 46, 2010). Where the system is a polynomial of few states, `state_monomials` of its
+    degree extrapolate best: what is not in the system cannot be learned.
 
     Args:
         order: Number of states. If not given, the validation records choose it among 1 to 10.
         hidden_size: Units of the hidden layer; without meaning for monomials.
-        features: Activation of the hidden layer, or `monomials` of states and inputs.
+        features: Activation of the hidden layer, `monomials` of states and inputs, or
+            `state_monomials` of the states alone.
         degree: Highest degree of the monomials, which begin at 2.
         direct: Whether the present input acts on the present output.
         horizon: Samples that the identification of the linear model looks at, see `core/linear`.
@@ -49,7 +41,7 @@ class NeuralStateSpace:
 
     order: int | None = None
     hidden_size: int = 12
-    features: Features = "tanh"
+    features: StateFeatures = "tanh"
     degree: int = 3
     direct: bool = True
     horizon: int | None = None
@@ -113,8 +105,10 @@ class NeuralStateSpaceModel(nnx.Module):
         self.u_scale, self.y_scale = (Standardize(signals.stats[key]) for key in ("u", "y"))
         self.a, self.b, self.c, self.d = linear.a, linear.b, linear.c, linear.d
         self.x_offset, self.y_offset = nnx.Param(jnp.zeros(n)), linear.offset
-        if spec.features == "monomials":
-            width = len(monomials(n + n_u, spec.degree))
+        self.polynomial = spec.features in {"monomials", "state_monomials"}
+        if self.polynomial:
+            variables = n + n_u if spec.features == "monomials" else n
+            width = len(list_monomials(variables, spec.degree))
         else:
             width = spec.hidden_size
             key, bias_key = jax.random.split(rngs.params())
@@ -139,7 +133,7 @@ class NeuralStateSpaceModel(nnx.Module):
         driven = normalized @ self.b[...].T + self.x_offset[...]
         # What the inputs alone decide is computed for all samples at once.
         inner = normalized
-        if self.spec.features != "monomials":
+        if not self.polynomial:
             inner = normalized @ self.hidden_input[...].T + self.hidden_bias[...]
         a, to_state = self.a[...].T, self.to_state[...].T
 
@@ -157,20 +151,8 @@ class NeuralStateSpaceModel(nnx.Module):
     def _features(self, x: Array, inner: Array) -> Array:
         """Return the features of states (..., n) and of what the inputs decide, (..., width)."""
         spec = self.spec
-        if spec.features != "monomials":
-            return _ACTIVATIONS[spec.features](x @ self.hidden_state[...].T + inner)
-        both = jnp.concatenate([x, inner], axis=-1)
-        powers = monomials(both.shape[-1], spec.degree)
-        return jnp.stack([jnp.prod(both[..., np.array(each)], axis=-1) for each in powers], axis=-1)
-
-
-def monomials(variables: int, degree: int) -> list[tuple[int, ...]]:
-    """Return the products of 2 to `degree` of `variables`, each as the numbers of its factors."""
-    return [
-        each
-        for size in range(2, degree + 1)
-        for each in itertools.combinations_with_replacement(range(variables), size)
-    ]
-
-
-assert set(_ACTIVATIONS) | {"monomials"} == set(get_args(Features))
+        if spec.features == "monomials":
+            return compute_monomials(jnp.concatenate([x, inner], axis=-1), spec.degree)
+        if spec.features == "state_monomials":
+            return compute_monomials(x, spec.degree)
+        return ACTIVATIONS[spec.features](x @ self.hidden_state[...].T + inner)

@@ -14,7 +14,10 @@ from tsjax_core.experiments.experiment import load_experiment
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-pytestmark = pytest.mark.skipif("TSJAX_DATA" not in os.environ, reason="TSJAX_DATA is not set")
+pytestmark = [
+    pytest.mark.skipif("TSJAX_DATA" not in os.environ, reason="TSJAX_DATA is not set"),
+    pytest.mark.skipif(not EXAMPLES.exists(), reason="the examples are not here"),
+]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ pytestmark = [
 def test_a_few_iterations_beat_the_linear_model(name, tmp_path, tsjax):
     """On validation, of which the first iteration is the linear model."""
     out, file = tmp_path / "run", EXAMPLES / f"{name}_state_space.toml"
-    assert load_experiment(file).polish.seconds in {60, 180}
+    assert load_experiment(file).polish.seconds == 60
     status, printed, _ = tsjax("train", file, "--out", out, "--set", "polish.iterations=3")
     assert status == 0
     assert "test" in printed

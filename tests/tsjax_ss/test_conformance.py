@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tsjax_core.testing import StatefulModelConformance
-from tsjax_ss import Hammerstein, NeuralStateSpace, Wiener, WienerHammerstein
+from tsjax_ss import Hammerstein, NeuralSS, Wiener, WienerHammerstein
 
 
 class OfStateSpace(StatefulModelConformance):
@@ -18,13 +18,13 @@ class OfStateSpace(StatefulModelConformance):
 
 class TestNeural(OfStateSpace):
     __test__ = True
-    spec = NeuralStateSpace(order=3, hidden_size=4)
+    spec = NeuralSS(order=3, hidden_size=4)
 
 
 @pytest.mark.slow
 class TestNeuralOfMonomials(OfStateSpace):
     __test__ = True
-    spec = NeuralStateSpace(order=2, features="monomials", degree=3, direct=False, horizon=6)
+    spec = NeuralSS(order=2, features="monomials", degree=3, direct=False, horizon=6)
 
 
 class TestWiener(OfStateSpace):

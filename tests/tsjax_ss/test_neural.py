@@ -12,7 +12,7 @@ from flax import nnx
 
 from tsjax_core import Learner, Linear, NormStats, Signals, predict_stateful
 from tsjax_core.errors import ConfigError, DataError, ModelError
-from tsjax_ss import NeuralStateSpace, NeuralStateSpaceLearner
+from tsjax_ss import NeuralSS, NeuralSSLearner
 from tsjax_ss.features import compute_monomials, list_monomials
 
 ACTIVATIONS = {
@@ -72,7 +72,7 @@ def simulate_in_a_loop(model, spec, signals, u: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("features", FEATURES)
 def test_outputs_are_those_of_a_loop(signals, inputs, features):
     """Two inputs, three outputs, in whole and chunk by chunk."""
-    spec = NeuralStateSpace(order=2, hidden_size=5, features=features)
+    spec = NeuralSS(order=2, hidden_size=5, features=features)
     model = disturbed(spec, signals)
     expected = np.stack([simulate_in_a_loop(model, spec, signals, u) for u in inputs])
     assert np.isfinite(expected).all()
@@ -100,7 +100,7 @@ def test_a_learner_begins_as_the_linear_model_of_its_data(wiener, features):
     """Outputs of both are equal, for an order that validation chose."""
     data, _ = wiener
     linear = Learner(Linear(), data)
-    learner = NeuralStateSpaceLearner(data, hidden_size=5, features=features)
+    learner = NeuralSSLearner(data, hidden_size=5, features=features)
     assert learner.spec.order == linear.spec.order == len(linear.model.poles())
     u = data.test[0]["u"]
     np.testing.assert_allclose(learner.predict(u), linear.predict(u), rtol=1e-6, atol=1e-6)
@@ -110,9 +110,7 @@ def test_seeds_differ_in_the_hidden_layer_alone(wiener):
     """The linear part is that of the data, whatever the seed."""
     data, _ = wiener
     one, other = (
-        nnx.to_flat_state(
-            nnx.state(NeuralStateSpaceLearner(data, order=4, seed=seed).model, nnx.Param)
-        )
+        nnx.to_flat_state(nnx.state(NeuralSSLearner(data, order=4, seed=seed).model, nnx.Param))
         for seed in (0, 1)
     )
     differing = {
@@ -125,7 +123,7 @@ def test_seeds_differ_in_the_hidden_layer_alone(wiener):
 
 def test_without_direct_the_present_input_acts_on_no_present_output(signals, inputs):
     """Not in the linear part: d is no parameter. The hidden layer still sees the input."""
-    model = NeuralStateSpace(order=2, direct=False).build(signals, rngs=nnx.Rngs(0))
+    model = NeuralSS(order=2, direct=False).build(signals, rngs=nnx.Rngs(0))
     names = {path[-1] for path, _ in nnx.to_flat_state(nnx.state(model, nnx.Param))}
     assert "d" not in names
     later = inputs.copy()
@@ -147,7 +145,7 @@ def test_without_direct_the_present_input_acts_on_no_present_output(signals, inp
 def test_options_out_of_range_are_refused(options, parts):
     """The error names the option, its value, and what to give."""
     with pytest.raises(ConfigError) as caught:
-        NeuralStateSpace(**options)
+        NeuralSS(**options)
     print(caught.value)
     assert all(part in str(caught.value) for part in parts)
 
@@ -156,14 +154,14 @@ def test_what_cannot_be_built_is_refused(signals):
     """Without order or output, with other channels, and from records that are too short."""
     only_u = Signals(("u",), (), {"u": NormStats([0.0], [1.0])})
     short = [(np.zeros((20, 2)), np.zeros((20, 3)))]
-    spec, rngs = NeuralStateSpace(order=2), nnx.Rngs(0)
+    spec, rngs = NeuralSS(order=2), nnx.Rngs(0)
     for kind, make, parts in (
         (
             ModelError,
-            lambda: NeuralStateSpace().build(signals, rngs=rngs),
-            ["NeuralStateSpace has no order", "Learner"],
+            lambda: NeuralSS().build(signals, rngs=rngs),
+            ["NeuralSS has no order", "Learner"],
         ),
-        (ModelError, lambda: spec.build(only_u, rngs=rngs), ["needs 'y'", "NeuralStateSpace"]),
+        (ModelError, lambda: spec.build(only_u, rngs=rngs), ["needs 'y'", "NeuralSS"]),
         (
             ModelError,
             lambda: spec.build(signals, rngs=rngs)(np.zeros((1, 5, 1))),

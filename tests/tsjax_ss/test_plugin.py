@@ -7,4 +7,4 @@ from tsjax_core.testing import PluginConformance
 
 class TestPlugin(PluginConformance):
     namespace = "ss"
-    offers = {"model": {"neural", "wiener", "hammerstein", "wiener_hammerstein"}}
+    offers = {"model": {"lti", "neural", "wiener", "hammerstein", "wiener_hammerstein"}}

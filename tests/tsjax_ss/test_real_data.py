@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tsjax_core import create_grain_dls, rmse
-from tsjax_ss import NeuralStateSpaceLearner
+from tsjax_ss import NeuralSSLearner
 
 FOLDER = Path(os.environ.get("TSJAX_DATA", "")) / "silverbox"
 
@@ -27,7 +27,7 @@ pytestmark = [
 def polish_silverbox(iterations: int, **options) -> dict[str, float]:
     """Return the RMSE of each test file in mV."""
     data = create_grain_dls(["u"], ["y"], FOLDER, win_sz=400, stp_sz=400, bs=16, valid="files")
-    learner = NeuralStateSpaceLearner(
+    learner = NeuralSSLearner(
         data,
         order=2,
         metrics=[rmse],

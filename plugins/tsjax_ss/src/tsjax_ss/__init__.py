@@ -1,21 +1,23 @@
 """State-space models that begin as linear models of the data."""
 
+from tsjax_core.models.linear import Linear as LTI
 from tsjax_ss.factory import (
     HammersteinLearner,
-    NeuralStateSpaceLearner,
+    NeuralSSLearner,
     WienerHammersteinLearner,
     WienerLearner,
 )
 from tsjax_ss.hammerstein import Hammerstein
-from tsjax_ss.neural import NeuralStateSpace
+from tsjax_ss.neural import NeuralSS
 from tsjax_ss.wiener import Wiener
 from tsjax_ss.wiener_hammerstein import WienerHammerstein
 
 __all__ = [
+    "LTI",
     "Hammerstein",
     "HammersteinLearner",
-    "NeuralStateSpace",
-    "NeuralStateSpaceLearner",
+    "NeuralSS",
+    "NeuralSSLearner",
     "Wiener",
     "WienerHammerstein",
     "WienerHammersteinLearner",

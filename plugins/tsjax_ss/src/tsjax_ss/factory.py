@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tsjax_core.data.pipeline import GrainPipeline
 
 
-def NeuralStateSpaceLearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N802 - reads as a type
+def NeuralSSLearner(pipeline: GrainPipeline, **options: Any) -> Learner:  # noqa: N802 - reads as a type
     """Return `make_learner(pipeline, "ss/neural", **options)`."""
     return make_learner(pipeline, "ss/neural", **options)
 

@@ -20,7 +20,7 @@ from tsjax_ss.features import ACTIVATIONS, StateFeatures, compute_monomials, lis
 
 
 @dataclass(frozen=True)
-class NeuralStateSpace:
+class NeuralSS:
     """x+ = a x + b u + f(x, u), y = c x + d u + g(x, u): linear at first, then nonlinear.
 
     A learner begins with `core/linear` of the training records: f and g have one hidden layer
@@ -57,9 +57,9 @@ class NeuralStateSpace:
         """Return the specification of the linear model to begin from."""
         return Linear(self.order, self.direct, self.horizon)
 
-    def build(self, signals: Signals, *, rngs: nnx.Rngs) -> NeuralStateSpaceModel:
+    def build(self, signals: Signals, *, rngs: nnx.Rngs) -> NeuralSSModel:
         """Return a stable random model of the given order, without nonlinear part."""
-        return NeuralStateSpaceModel(self, signals, rngs=rngs)
+        return NeuralSSModel(self, signals, rngs=rngs)
 
     def identify(
         self,
@@ -68,7 +68,7 @@ class NeuralStateSpace:
         valid: Sequence[tuple[HostArray, HostArray]],
         *,
         rngs: nnx.Rngs,
-    ) -> tuple[NeuralStateSpace, NeuralStateSpaceModel]:
+    ) -> tuple[NeuralSS, NeuralSSModel]:
         """Return the specification with its order, and the model begun from the linear one.
 
         Raises:
@@ -85,18 +85,18 @@ class NeuralStateSpace:
         return spec, model
 
 
-class NeuralStateSpaceModel(nnx.Module):
-    """The model of a `NeuralStateSpace`, in normalised inputs and outputs.
+class NeuralSSModel(nnx.Module):
+    """The model of a `NeuralSS`, in normalised inputs and outputs.
 
     The state before the first sample is zero. `hidden_state` (h, n) and `hidden_input` (h, n_u)
     are the weights of the hidden layer, `to_state` (n, h) and `to_output` (n_y, h) those behind it.
     """
 
-    def __init__(self, spec: NeuralStateSpace, signals: Signals, *, rngs: nnx.Rngs) -> None:
-        require_signals(signals, ("u", "y"), "NeuralStateSpace")
+    def __init__(self, spec: NeuralSS, signals: Signals, *, rngs: nnx.Rngs) -> None:
+        require_signals(signals, ("u", "y"), "NeuralSS")
         if spec.order is None:
             raise ModelError(
-                "NeuralStateSpace has no order; give one, or train it with a Learner, whose "
+                "NeuralSS has no order; give one, or train it with a Learner, whose "
                 "validation records choose it."
             )
         linear = spec.linear().build(signals, rngs=rngs)

@@ -119,12 +119,13 @@ def test_channels_may_weigh_differently(bent_data):
 
 
 def test_a_polish_goes_on_from_a_checkpoint_to_the_same_bits(bent_data, tmp_path):
-    """Parameters, trained initial states and damping come back with every bit."""
+    """Parameters, trained initial states, damping and penalty come back with every bit."""
+    options = {"iterations": 5, "penalty": {"b": 1e-2}}
     whole = disturbed(bent_data)
-    expected = whole.polish(iterations=5, keep="last", show_progress=False)
+    expected = whole.polish(keep="last", show_progress=False, **options)
     cut = disturbed(bent_data)
     checkpoints = Checkpoints(tmp_path / "c")
-    for result in checkpoints.follow(cut.polish_iter(iterations=5), cut):
+    for result in checkpoints.follow(cut.polish_iter(**options), cut):
         if result.epoch == 2:
             break
     again = disturbed(bent_data)

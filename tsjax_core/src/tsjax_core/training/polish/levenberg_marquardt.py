@@ -24,12 +24,14 @@ _LEAST_DAMPING = 1e-10
 class PolishState:
     """Where a polish is: parameters (P,), initial states (R, S), and the damping of the next step.
 
-    `cost` is the sum of squares with the penalty, `share` that of the records whose Jacobian the
+    `prior` is where the parameters began, to which the penalty refers. `cost` is the sum of squares
+    with the penalty, `share` that of the records whose Jacobian the
     next step uses, and `chosen` the place that the last step had among those that were tried.
     """
 
     theta: HostArray
     starts: HostArray
+    prior: HostArray
     cost: float
     damping: float = 1.0
     failures: int = 0
@@ -71,11 +73,13 @@ class LevenbergMarquardt:
 
     def begin(self, theta: HostArray, starts: HostArray) -> PolishState:
         """Return the state before the first step from `theta` and `starts`."""
+        self.prior = theta
         cost = self._evaluate(theta, starts, 0)
-        return PolishState(theta, starts, cost, share=self._share)
+        return PolishState(theta, starts, theta, cost, share=self._share)
 
     def resume(self, state: PolishState) -> PolishState:
         """Return `state` ready for the next step, after it was read from a checkpoint."""
+        self.prior = state.prior
         self._evaluate(state.theta, state.starts, state.chosen)
         return state
 
@@ -94,6 +98,7 @@ class LevenbergMarquardt:
             return PolishState(
                 thetas[best],
                 starts[best],
+                self.prior,
                 float(costs[best]),
                 max(float(dampings[best]), _LEAST_DAMPING),
                 0,

@@ -95,7 +95,12 @@ _NUMBERS = ("cost", "damping", "failures", "iteration", "share", "chosen")
 def state_to_arrays(state: PolishState) -> dict[str, HostArray]:
     """Return the state as arrays that keep every bit in a checkpoint of 32-bit numbers."""
     numbers = np.array([float(getattr(state, name)) for name in _NUMBERS])
-    arrays = {"theta": state.theta, "starts": state.starts, "numbers": numbers}
+    arrays = {
+        "theta": state.theta,
+        "starts": state.starts,
+        "prior": state.prior,
+        "numbers": numbers,
+    }
     return {
         name: np.ascontiguousarray(array, np.float64).reshape(-1).view(np.uint32)
         for name, array in arrays.items()
@@ -104,10 +109,10 @@ def state_to_arrays(state: PolishState) -> dict[str, HostArray]:
 
 def state_from_arrays(arrays: Mapping[str, Any], n_records: int) -> PolishState:
     """Return the state that `state_to_arrays` gave."""
-    theta, starts, numbers = (
+    theta, starts, prior, numbers = (
         np.ascontiguousarray(np.asarray(arrays[name])).view(np.float64)
-        for name in ("theta", "starts", "numbers")
+        for name in ("theta", "starts", "prior", "numbers")
     )
     values: dict[str, Any] = dict(zip(_NUMBERS, numbers.tolist(), strict=True))
     values |= {name: int(values[name]) for name in ("failures", "iteration", "chosen")}
-    return PolishState(theta, starts.reshape(n_records, -1), **values)
+    return PolishState(theta, starts.reshape(n_records, -1), prior, **values)

@@ -1,6 +1,6 @@
 """State-space models that begin as linear models of the data."""
 
-from tsjax_core.models.linear import Linear as LTI
+from tsjax_core.models.linear import Linear as LTI  # noqa: N814 - the usual abbreviation
 from tsjax_ss.factory import (
     HammersteinLearner,
     NeuralSSLearner,

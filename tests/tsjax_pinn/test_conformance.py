@@ -109,8 +109,8 @@ class TestNeuralODE(StatefulModelConformance):
 @needs_diffrax
 @pytest.mark.slow
 class TestHeldNeuralODE(StatefulModelConformance):
-    steps = 8
-    chunks = (1, 4, 2)
+    steps = 4
+    chunks = (1, 2, 1)
     channels = ((2, 3),)
     spec = GreyBox(hidden_size=3, auxiliary=HIDDEN, solver="bosh3", tolerance=1e-4)
     causal = True

@@ -280,6 +280,8 @@ def test_a_surrogate_of_a_pendulum_follows_an_accurate_solution(make, most):
             pendulum,
             FrozenMapping({"angle": (-2.5, 2.5), "speed": (-5.0, 5.0), "torque": (-3.0, 3.0)}),
             FrozenMapping({"damping": Constant(0.5, "1/s"), "gravity": Constant(4.0, "1/s^2")}),
+            starts=128,
+            times=4,
         ),
     )
     learner.fit(80, lr=4e-3, show_progress=False)

@@ -120,9 +120,10 @@ def write(text, lag_files, folder):
             {"normalized_mae", "transition_smoothness"},
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             FRANSYS,
             {"normalized_mae", "state_sync", "one_step_loss", "consistency"},
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["ar", "fransys"],

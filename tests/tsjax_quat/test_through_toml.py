@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 
 import numpy as np
+import pytest
 import tomli_w
 
 import tsjax_quat as tq
@@ -57,6 +58,7 @@ def history(run):
         return [{k: v for k, v in r.items() if k != "seconds"} for r in csv.DictReader(stream)]
 
 
+@pytest.mark.slow
 def test_the_strap_down_model_through_the_command_line(case, turning, tsjax, tmp_path, monkeypatch):
     """Train, evaluate, predict, resume, save and load, with mask, quantities and figures."""
     file = experiment(

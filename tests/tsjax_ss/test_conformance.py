@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tsjax_core.testing import StatefulModelConformance
-from tsjax_ss import Hammerstein, NeuralSS, Wiener, WienerHammerstein
+from tsjax_ss import LTI, Hammerstein, NeuralSS, Wiener, WienerHammerstein
 
 
 class OfStateSpace(StatefulModelConformance):
@@ -14,6 +14,12 @@ class OfStateSpace(StatefulModelConformance):
     steps = 12
     chunks = (1, 5, 2)
     channels = ((2, 3), (1, 1))
+
+
+@pytest.mark.slow
+class TestLTI(OfStateSpace):
+    __test__ = True
+    spec = LTI(order=2)
 
 
 class TestNeural(OfStateSpace):

@@ -30,6 +30,7 @@ def test_no_example_is_left_out():
     }
 
 
+@pytest.mark.slow
 def test_the_oscillator_is_identified(tmp_path):
     """Two epochs of the script write a model and three figures."""
     command = [sys.executable, EXAMPLES / "oscillator.py", tmp_path, "2"]

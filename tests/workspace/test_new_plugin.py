@@ -27,6 +27,7 @@ print(type(model).__module__, y.shape, bool(np.isfinite(y).all()))
 """
 
 
+@pytest.mark.slow
 def test_a_new_plugin_from_the_first_command_to_the_last(
     wheels, new_environment, build, oscillator
 ):

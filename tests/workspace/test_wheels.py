@@ -89,6 +89,7 @@ def rebuilt(tree, build):
     return build(tree)
 
 
+@pytest.mark.slow
 def test_a_source_archive_builds_the_same_wheel(distribution, wheels, rebuilt):
     """Whoever builds from the archive gets the very same files."""
     (archive,) = rebuilt[distribution].parent.glob(f"{distribution.replace('-', '_')}-*.tar.gz")

@@ -382,6 +382,7 @@ def test_training_records_are_whole_files_with_the_samples_that_count(data):
     assert [int((~r.counts).sum()) for r in records] == [7, 7]
 
 
+@pytest.mark.slow
 def test_states_are_one_array_and_come_as_aux(data):
     """Of all layers, h and c, after every sample; dropout acts under advance with a key."""
     spec = LSTM(hidden_size=3, num_layers=2, hidden_dropout=0.5, normalization="layernorm")

@@ -350,6 +350,7 @@ def test_a_run_killed_before_its_report_is_completed(interrupted, tsjax):
     assert numbers(run) == before
 
 
+@pytest.mark.slow
 def test_early_stopping_goes_on_counting(folder, tsjax, tmp_path):
     """A run that is killed while it waits stops at the epoch at which it would have stopped."""
     options = {

@@ -121,7 +121,10 @@ def test_many_layers_at_once_equal_each_alone(cell):
         assert_close(jax.tree.map(lambda a, k=k: a[k], together), alone, 1e-5)
 
 
-@pytest.mark.parametrize("spec_class", [RNN, GRU, LSTM])
+@pytest.mark.parametrize(
+    "spec_class",
+    [pytest.param(RNN, marks=pytest.mark.slow), GRU, pytest.param(LSTM, marks=pytest.mark.slow)],
+)
 def test_models_of_both_kernels_agree(spec_class):
     """Two layers with dropout: outputs, gradients of all parameters, and a chunk from a state."""
     stats = {"u": NormStats([1.0, 0.0], [2.0, 1.0]), "y": NormStats([0.0], [3.0])}

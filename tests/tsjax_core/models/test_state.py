@@ -19,6 +19,7 @@ SHAPES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(shapes=SHAPES, batch=st.integers(1, 4), seed=st.integers(0, 9))
 def test_a_state_comes_back_as_it_was(shapes, batch, seed):

@@ -1,6 +1,5 @@
 """State-space models that begin as linear models of the data."""
 
-from tsjax_core.models.linear import Linear as LTI  # noqa: N814 - the usual abbreviation
 from tsjax_ss.factory import (
     HammersteinLearner,
     NeuralSSLearner,
@@ -8,6 +7,7 @@ from tsjax_ss.factory import (
     WienerLearner,
 )
 from tsjax_ss.hammerstein import Hammerstein
+from tsjax_ss.lti import LTI
 from tsjax_ss.neural import NeuralSS
 from tsjax_ss.wiener import Wiener
 from tsjax_ss.wiener_hammerstein import WienerHammerstein

@@ -75,7 +75,8 @@ def everything(data, *, resident):
     )
 
 
-@pytest.mark.parametrize("resident", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.slow
 def test_resuming_gives_the_bits_of_the_uninterrupted_fit(data, tmp_path, resident):
     """With weighted sampling, transforms, dropout and averaging, on both data paths, twice over."""
     whole, first, second, third = (everything(data, resident=resident) for _ in range(4))

@@ -42,7 +42,7 @@ def costs(results) -> list[float]:
     return [result.train_loss for result in results]
 
 
-@pytest.mark.parametrize("gap", [False, True])
+@pytest.mark.parametrize("gap", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_true_system_is_found_again(make_data, system, gap):
     """From a disturbed start, with the unknown initial states of two records and with gaps."""
     learner = disturbed(make_data(gap=gap))
@@ -299,6 +299,7 @@ def test_the_method_follows_from_the_size(linear_data):
         assert polish_module.make_task(learner, PolishOptions(iterations=1)).method == method
 
 
+@pytest.mark.slow
 def test_convolutions_are_polished_too(bent_data):
     """A model with many states, by conjugate gradients."""
     learner = make_learner(bent_data, "tcn/tcn", hidden_size=6, num_layers=3, n_skip=20)

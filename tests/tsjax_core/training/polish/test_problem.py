@@ -70,7 +70,7 @@ def residuals_of(model, problem, records):
     "spec,scalars",
     [
         (Linear(order=3), False),
-        (GRU(hidden_size=3, num_layers=2), False),
+        pytest.param(GRU(hidden_size=3, num_layers=2), False, marks=pytest.mark.slow),
         (LSTM(hidden_size=2, scalar_inputs=True), True),
     ],
     ids=["linear", "gru", "lstm"],

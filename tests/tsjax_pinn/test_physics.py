@@ -136,6 +136,7 @@ def test_parameters_and_auxiliary_outputs_are_those_of_the_model(pirnn, data):
     assert np.abs(np.asarray(gradient["head"]["out"]["kernel"][...])[:, 1]).min() > 0.0
 
 
+@pytest.mark.slow
 def test_collocation_begins_where_it_is_told(pirnn, data):
     """From encoded outputs, a random state, or rest; equal keys give equal values."""
     u, y = data

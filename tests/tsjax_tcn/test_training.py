@@ -26,7 +26,7 @@ def loaded(dataset, **options):
     return create_grain_dls(["u"], ["y"], dataset, win_sz=100, stp_sz=4, bs=16, **options)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ["tcn/tcn", pytest.param("tcn/crnn", marks=pytest.mark.slow)])
 def test_both_train_through_a_learner_and_beat_the_mean(oscillator, tmp_path, name):
     """A few epochs explain most of the validation, and the saved model is the trained one."""
     learner = make_learner(loaded(oscillator), name, metrics=[fit_percent], **SMALL[name])

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SIBLING = re.compile(r"tsjax-\w+")
 
@@ -89,7 +91,6 @@ def assert_tests_pass(done) -> None:
     assert re.search(r"^[\d/]+ (passed|tests? collected)", done.out.splitlines()[-1])
 
 
-@pytest.mark.slow
 def test_its_tests_pass_isolated(distribution, set_up):
     """All tests of a distribution, and those of core with its optional figures.
 

@@ -43,6 +43,7 @@ def test_the_oscillator_is_identified(tmp_path):
     assert written == {"data", "model", "history.png", "arrow.png", "batch.png"}
 
 
+@pytest.mark.slow
 @MEASURED
 @pytest.mark.parametrize(
     "name,files",

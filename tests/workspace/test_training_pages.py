@@ -15,7 +15,16 @@ FOLDER = Path(__file__).parents[2] / "docs" / "training"
 FENCE = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", sorted(path.name for path in FOLDER.glob("*.md")))
+LONG = ("devices.md", "populations.md")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(path.name, marks=pytest.mark.slow) if path.name in LONG else path.name
+        for path in sorted(FOLDER.glob("*.md"))
+    ],
+)
 def test_the_blocks_of_a_page_run_in_order(page, reader, monkeypatch, run_console):
     """Python in one namespace, files written as they stand, and every command with status 0.
 

@@ -320,6 +320,7 @@ def test_scalar_inputs_are_given_to_every_sample(two_by_three):
     assert costs(results) == sorted(costs(results), reverse=True)
 
 
+@pytest.mark.slow
 def test_the_best_of_several_starts_goes_on(bent_data):
     """Models of other seeds are tried, and validation decides; the learner's own takes part."""
     options = {"hidden_size": 3, "n_skip": 20, "metrics": [rmse]}

@@ -50,6 +50,10 @@ def set_up(wheels, new_environment, oscillator):
         shutil.copytree(ROOT / "tests" / package, environment.work / "tests" / package)
         for file in ("pyproject.toml", "tests/conftest.py"):
             shutil.copy(ROOT / file, environment.work / file)
+        readme = Path("plugins") / package / "README.md"
+        if (ROOT / readme).exists():
+            (environment.work / readme.parent).mkdir(parents=True)
+            shutil.copy(ROOT / readme, environment.work / readme)
         shutil.copytree(oscillator, environment.work / "data")
         return environment
 

@@ -103,6 +103,7 @@ def study(tmp_path):
 
 def test_figures_have_what_differs_between_trials(study, tmp_path):
     """Each key on an axis, numbers over decades by their logarithm, and a line per trial."""
+    pytest.importorskip("matplotlib")
     (axis,) = plot_parallel(study).axes
     keys = [label.get_text() for label in axis.get_xticklabels()]
     assert keys == ["name", "lr", "hidden", "layers", "loss"]

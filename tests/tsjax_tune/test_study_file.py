@@ -76,11 +76,11 @@ def test_the_model_may_be_drawn_whole(write):
     text = STUDY.replace('[model]\nname = "core/gru"\n', "")
     space = (
         '[[search.space.model]]\nname = "core/gru"\nhidden_size = { choice = [4, 8] }\n'
-        '[[search.space.model]]\nname = "tcn/tcn"\nnum_layers = { randint = [2, 4] }'
+        '[[search.space.model]]\nname = "core/lstm"\nnum_layers = { randint = [2, 4] }'
     )
     study = load_study(write('algorithm = "random"', space, text))
     assert study.experiment({"model": 1, "model[1].num_layers": 3}).model == {
-        "name": "tcn/tcn",
+        "name": "core/lstm",
         "num_layers": 3,
     }
     with pytest.raises(ConfigError, match=r"the table \[model\] is missing"):

@@ -17,7 +17,9 @@ from tsjax_ar.inner import delay, fill_gaps
 from tsjax_core import GRU, LSTM, RNN, estimate_state, masked_loss, normalized_mse, predict
 from tsjax_core.errors import ConfigError, ModelError
 from tsjax_core.models.arx_coefficients import ARXCoefficients
-from tsjax_tcn import TCN
+
+# Convolutions are models inside, where they are installed.
+TCN = pytest.importorskip("tsjax_tcn").TCN
 
 MODELS = [
     RNN(hidden_size=3, kernel="plain"),

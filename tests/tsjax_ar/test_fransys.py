@@ -24,7 +24,9 @@ from tsjax_core import (
     unflatten_state,
 )
 from tsjax_core.errors import ConfigError, ModelError
-from tsjax_tcn import TCN
+
+# Convolutions are models inside, where they are installed.
+TCN = pytest.importorskip("tsjax_tcn").TCN
 
 PLAIN = RNN(hidden_size=3, kernel="plain")
 SPECS = {

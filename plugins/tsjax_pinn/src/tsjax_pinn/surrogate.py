@@ -91,7 +91,8 @@ class SurrogateModel(nnx.Module):
         def interval(x: Array, before: Array, _: Array) -> Array:
             end = jnp.ones((len(x), 1), x.dtype)
             held = self.states.u_scale.normalize(before)
-            return self.interval(x, held, end, 0)[0][:, 0]  # type: ignore[no-any-return]
+            values: Array = self.interval(x, held, end, 0)[0]
+            return values[:, 0]
 
         return roll_out(interval, u, state)
 

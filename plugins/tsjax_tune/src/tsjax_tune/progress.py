@@ -178,7 +178,7 @@ def state_table(
     for name in ("trial", "status", metric, "epochs", "seconds", *keys):
         number = name in (metric, "epochs", "seconds")
         fixed = number or name in ("trial", "status")
-        # On a narrow terminal the keys are folded, and trials can still be told apart.
+        # On a narrow terminal the keys are folded, so that they leave room for the other columns.
         table.add_column(
             name, justify="right" if number else "left", no_wrap=fixed, overflow="fold"
         )

@@ -50,6 +50,12 @@ def write_files(folder, lengths, rng):
 
 
 @pytest.fixture(scope="session")
+def write_oscillator():
+    """Return the function that writes such files, of a folder, lengths by split, a generator."""
+    return write_files
+
+
+@pytest.fixture(scope="session")
 def oscillator(tmp_path_factory) -> Path:
     """Return files of unequal and odd length."""
     folder = tmp_path_factory.mktemp("oscillator")

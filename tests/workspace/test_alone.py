@@ -77,7 +77,7 @@ def alone(set_up, request):
     selected = {
         name
         for item in request.session.items
-        if "alone" in item.fixturenames
+        if item.path == Path(__file__) and "alone" in item.fixturenames
         for name in item.callspec.params.values()
     }
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
-from tsjax_core.training.polish.problem import Evaluated, NormalEquations, SimulationProblem
+from tsjax_core.training.polish.normal_equations import NormalEquations
+from tsjax_core.training.polish.problem import Evaluated, SimulationProblem
 from tsjax_core.types import HostArray
 
 _FACTORS = np.array([0.003, 0.03, 0.3, 3.0])
@@ -125,7 +129,12 @@ class LevenbergMarquardt:
         normal = self.problem.linearize(
             state.theta, *self._current(), share=state.share, seed=state.iteration
         )
-        steps = [self._solve(normal, state.theta, damping) for damping in dampings]
+        # Threads of BLAS compete with those of JAX: a small system takes a hundred times longer.
+        with (
+            ThreadpoolController().limit(limits=1, user_api="blas"),
+            ThreadPoolExecutor(len(dampings)) as pool,
+        ):
+            steps = list(pool.map(partial(self._solve, normal, state.theta), dampings))
         thetas, starts = zip(*steps, strict=True)
         return np.stack(thetas), np.stack(starts)
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from threadpoolctl import ThreadpoolController
 
 from tsjax_core.inference.chunks import padded_length
+from tsjax_core.training.polish.normal_equations import (
+    ChunkGram,
+    JoinedChunks,
+    NormalEquations,
+)
 from tsjax_core.training.polish.simulation import (
     BEGINS_AT_ZERO,
     BEGINS_RECORD,
     CONTINUES,
+    differentiate_start,
     flatten_parameters,
     linearize_chunks,
     simulate_candidates,
@@ -47,20 +57,6 @@ class Evaluated:
 
 
 @dataclass(frozen=True, eq=False)
-class NormalEquations:
-    """J'J and J'e, of the parameters (P, P) and of the initial state of each of R records.
-
-    `mixed` is (R, S, P), `state` (R, S, S), `state_gradient` (R, S).
-    """
-
-    theta: HostArray
-    gradient: HostArray
-    mixed: HostArray
-    state: HostArray
-    state_gradient: HostArray
-
-
-@dataclass(frozen=True, eq=False)
 class _Batch:
     """Records with as many chunks each: arrays (chunks, records, length, n) and (records, n)."""
 
@@ -69,6 +65,14 @@ class _Batch:
     weight: Any
     scalars: tuple[Any, ...]
     index: HostArray
+
+
+class _Group(NamedTuple):
+    """Chunks that were linearized together, where each begins, and its record, (C,)."""
+
+    gram: ChunkGram
+    begins: HostArray
+    records: HostArray
 
 
 class SimulationProblem:
@@ -195,23 +199,27 @@ class SimulationProblem:
         stretches; sensitivities begin at zero before each, and its first chunk does not count.
         """
         rng = np.random.default_rng(seed)
-        n_p, n_s, n_r = self.n_params, self.n_states, self.n_records
-        out = NormalEquations(
-            np.zeros((n_p, n_p)),
-            np.zeros(n_p),
-            np.zeros((n_r, n_s, n_p)),
-            np.zeros((n_r, n_s, n_s)),
-            np.zeros((n_r, n_s)),
-        )
-        with self.precision():
+        joined = JoinedChunks(self.n_params, self.n_states, self.n_records)
+        # Chunks are linearized side by side, by a thread and one BLAS thread for each core.
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+        with (
+            self.precision(),
+            ThreadpoolController().limit(limits=1, user_api="blas"),
+            ThreadPoolExecutor(workers) as pool,
+        ):
             device_theta = jnp.asarray(theta, self.dtype)
+            own = differentiate_start(self.structure, device_theta, self.variables)
             for number, batch in enumerate(self._batches):
                 states = evaluated.states[number][chosen]
                 residuals = evaluated.residuals[number][chosen]
                 n_chunks, n_records = batch.target.shape[:2]
                 order = self._draw(rng, n_chunks, n_records, share)
-                self._linearize_batch(device_theta, batch, states, residuals, order, out)
-        return out
+                linearized = self._linearize_groups(
+                    device_theta, batch, states, residuals, order, pool, workers + 1
+                )
+                for each in linearized:
+                    joined.add(each.gram, np.asarray(own, np.float64), each.begins, each.records)
+        return joined.sums
 
     def _draw(
         self, rng: np.random.Generator, n_chunks: int, n_records: int, share: float
@@ -235,54 +243,60 @@ class SimulationProblem:
         begins[:, 0] = np.where(begins[:, 0] == CONTINUES, BEGINS_AT_ZERO, begins[:, 0])
         return chosen.reshape(-1), begins.reshape(-1)
 
-    def _linearize_batch(
+    def _linearize_groups(
         self,
         theta: Any,
         batch: _Batch,
         states: Any,
         residuals: Any,
         order: tuple[HostArray, HostArray],
-        out: NormalEquations,
-    ) -> None:
+        pool: ThreadPoolExecutor,
+        ahead: int,
+    ) -> Iterator[_Group]:
+        """Yield groups of chunks in their order, while so many groups `ahead` are computed."""
         n_chunks, n_records, length, n_y = batch.target.shape
         total = n_chunks * n_records
-        entries = (length * n_y + self.n_states) * (self.n_params + self.n_states)
+        entries = (length * n_y + 2 * self.n_states) * (self.n_params + self.n_states)
         group = max(1, _JACOBIAN_BYTES // (entries * np.dtype(self.dtype).itemsize))
         group = min(group, _MOST_CHUNKS, total)
 
         def in_order(x: Any) -> Any:
             # Record after record, so that sensitivities go on from chunk to chunk.
-            return jnp.swapaxes(x, 0, 1).reshape(total, *x.shape[2:])
+            return np.swapaxes(np.asarray(x), 0, 1).reshape(total, *x.shape[2:])
 
         columns = [in_order(x) for x in (states, batch.u, residuals, batch.weight)]
-        scalars = tuple(jnp.repeat(x, n_chunks, axis=0) for x in batch.scalars)
+        scalars = tuple(np.repeat(np.asarray(x), n_chunks, axis=0) for x in batch.scalars)
         places, begins = order
         index = np.repeat(batch.index, n_chunks)
-        before = jnp.zeros((self.n_states, self.n_params + self.n_states), self.dtype)
-        for begin in range(0, len(places), group):
+
+        def linearize(begin: int) -> _Group:
             numbers = np.arange(begin, begin + group)
             rows = places[np.minimum(numbers, len(places) - 1)]
             kinds = begins[np.minimum(numbers, len(places) - 1)]
-            state, u, residual, weight = (x[rows] for x in columns)
             # What fills the last group up has no weight, and neither has the run-up of a stretch.
             counts = (numbers < len(places)) & (kinds != BEGINS_AT_ZERO)
+            state, u, residual, weight = (x[rows] for x in columns)
             weight, residual = (x * counts[:, None, None] for x in (weight, residual))
-            gram, before = linearize_chunks(
-                self.structure,
-                theta,
-                self.variables,
-                before,
-                kinds,
-                (state, u, residual, weight, tuple(x[rows] for x in scalars)),
-            )
-            out.theta[...] += np.asarray(gram.theta, np.float64)
-            out.gradient[...] += np.asarray(gram.gradient, np.float64)
-            for mine, theirs in (
-                (out.mixed, gram.mixed),
-                (out.state, gram.state),
-                (out.state_gradient, gram.state_gradient),
-            ):
-                np.add.at(mine, index[rows], np.asarray(theirs, np.float64))
+            with self.precision():
+                found = linearize_chunks(
+                    self.structure,
+                    theta,
+                    self.variables,
+                    (state, u, residual, weight, tuple(x[rows] for x in scalars)),
+                )
+                jacobian, error, *rest = (np.asarray(x) for x in found)
+            flat = jacobian.reshape(-1, self.n_params)
+            # NumPy computes one triangle of a product of a matrix with its own transpose.
+            gram = ChunkGram(flat.T @ flat, flat.T @ error.reshape(-1), *rest)
+            return _Group(gram, kinds, index[rows])
+
+        waiting: deque[Future[_Group]] = deque()
+        for begin in range(0, len(places), group):
+            waiting.append(pool.submit(linearize, begin))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
     def stretches(self, evaluated: Evaluated, chosen: int) -> list[Any]:
         """Return stretches of the records from their states in candidate `chosen`.

@@ -101,23 +101,27 @@ def simulate_candidates(
     return jax.vmap(simulate)(thetas, starts)
 
 
-class Gram(NamedTuple):
-    """Normal equations of chunks: products of the Jacobian of the outputs with itself.
+CONTINUES, BEGINS_RECORD, BEGINS_AT_ZERO = range(3)
+"""How the sensitivity before a chunk is found: from the chunk before it, or anew."""
 
-    `theta` is (P, P) and `gradient` (P,), summed over the chunks; of each chunk are the products
-    with the initial state of its record, `mixed` (chunks, S, P) and `state` (chunks, S, S), and
-    `state_gradient` (chunks, S).
+
+class ChunkJacobians(NamedTuple):
+    """What forward sensitivities give for C chunks, each as if it were begun by itself.
+
+    `of_params` are the rows of the Jacobian of the weighted outputs with fixed initial states,
+    (length, C, n_y, P), and `residual` (length, C, n_y) belongs to them. The products of the rows
+    of the initial state with these, with themselves and with the residual are `mixed` (C, S, P),
+    `state` (C, S, S) and `state_gradient` (C, S). The state behind a chunk has the sensitivities
+    `end_of_params` (C, S, P) and `end_of_state` (C, S, S).
     """
 
-    theta: Array
-    gradient: Array
+    of_params: Array
+    residual: Array
     mixed: Array
     state: Array
     state_gradient: Array
-
-
-CONTINUES, BEGINS_RECORD, BEGINS_AT_ZERO = range(3)
-"""How the sensitivity before a chunk is found: from the chunk before it, or anew."""
+    end_of_params: Array
+    end_of_state: Array
 
 
 @partial(jax.jit, static_argnums=0)
@@ -125,17 +129,13 @@ def linearize_chunks(
     structure: Structure,
     theta: Array,
     variables: Variables,
-    before: Array,
-    begins: Array,
     chunks: tuple[Array, Array, Array, Array, tuple[Array, ...]],
-) -> tuple[Gram, Array]:
-    """Return the normal equations of chunks by forward sensitivities, and the last sensitivity.
+) -> ChunkJacobians:
+    """Return the Jacobians of chunks by forward sensitivities, one sample at a time.
 
     Of each chunk there are (state, u, residual, weight, scalars), the chunk as the first axis.
-    Within a chunk, sensitivities begin at zero and are carried for the parameters and for the state
-    at its beginning; the sensitivity of that state, (S, P + S), joins the chunks afterwards, which
-    is exact. `before` is that of the first chunk, and `begins` says of each where it comes from:
-    of a chunk that `BEGINS_AT_ZERO`, what lies before it is left out.
+    Sensitivities begin at zero for the parameters and at one for the state before the chunk;
+    `JoinedChunks` puts the chunks together, which is exact.
     """
     state, u, residual, weight, scalars = chunks
     n_chunks, n_states = state.shape
@@ -152,45 +152,43 @@ def linearize_chunks(
     ) -> tuple[Array, tuple[Array, Array]]:
         return step(theta, x, u, scalars), jax.jacrev(step, (0, 1))(theta, x, u, scalars)
 
-    def carry(before: tuple[Array, Array], u: Array) -> tuple[tuple[Array, Array], Array]:
+    def carry(before: Any, now: tuple[Array, Array, Array]) -> tuple[Any, Array]:
         # One sample at a time: the derivatives of all samples together would not fit the caches.
-        x, sensitivity = before
-        now, (of_theta, of_x) = jax.vmap(derivatives)(x, u, scalars)
-        both = (of_x @ sensitivity).at[:, :, :n_params].add(of_theta)
-        return (now[:, :n_states], both[:, :n_states]), both[:, n_states:]
+        x, of_params, of_state, (mixed, square, gradient) = before
+        u, weight, residual = now
+        values, (by_params, by_state) = jax.vmap(derivatives)(x, u, scalars)
+        x_by_state, y_by_state = by_state[:, :n_states], by_state[:, n_states:] * weight[..., None]
+        y_by_params = by_params[:, n_states:] * weight[..., None]
+        row = y_by_state @ of_params + y_by_params
+        state_row = y_by_state @ of_state
+        turned = jnp.swapaxes(state_row, 1, 2)
+        sums = (
+            mixed + turned @ row,
+            square + turned @ state_row,
+            gradient + (turned @ residual[..., None])[..., 0],
+        )
+        after = (
+            values[:, :n_states],
+            x_by_state @ of_params + by_params[:, :n_states],
+            x_by_state @ of_state,
+            sums,
+        )
+        return after, row
 
-    identity = jnp.concatenate(
-        [jnp.zeros((n_states, n_params), theta.dtype), jnp.eye(n_states, dtype=theta.dtype)], 1
-    )
-    begin = jnp.broadcast_to(identity, (n_chunks, *identity.shape))
-    (_, ends), jacobian = jax.lax.scan(carry, (state, begin), jnp.swapaxes(u, 0, 1))
-    jacobian = jnp.moveaxis(jacobian, 0, 1) * weight[..., None]
+    def zeros(*shape: int) -> Array:
+        return jnp.zeros((n_chunks, n_states, *shape), theta.dtype)
 
-    own = jax.jacfwd(lambda theta: structure.start(theta, variables))(theta)
-    own = jnp.concatenate([own, identity[:, n_params:]], 1)
+    identity = jnp.broadcast_to(jnp.eye(n_states, dtype=theta.dtype), zeros(n_states).shape)
+    begin = (state, zeros(n_params), identity, (zeros(n_params), zeros(n_states), zeros()))
+    over_time = tuple(jnp.swapaxes(x, 0, 1) for x in (u, weight, residual))
+    (_, end_of_params, end_of_state, sums), rows = jax.lax.scan(carry, begin, over_time)
+    return ChunkJacobians(rows, over_time[2], *sums, end_of_params, end_of_state)
 
-    def join(sensitivity: Array, chunk: tuple[Array, Array]) -> tuple[Array, Array]:
-        begin, end = chunk
-        sensitivity = jnp.where(begin == BEGINS_RECORD, own, sensitivity)
-        sensitivity = jnp.where(begin == BEGINS_AT_ZERO, 0.0, sensitivity)
-        after = end[:, n_params:] @ sensitivity
-        return after.at[:, :n_params].add(end[:, :n_params]), sensitivity
 
-    before, joined = jax.lax.scan(join, before, (begins, ends))
-    of_start = jacobian[..., n_params:] @ joined[:, None]
-    jacobian = of_start.at[..., :n_params].add(jacobian[..., :n_params])
-    rows = jacobian.reshape(n_chunks, -1, n_params + n_states)
-    error = residual.reshape(n_chunks, -1)
-    of_params, of_states = rows[..., :n_params], rows[..., n_params:]
-    flat = of_params.reshape(-1, n_params)
-    gram = Gram(
-        flat.T @ flat,
-        flat.T @ error.reshape(-1),
-        jnp.swapaxes(of_states, 1, 2) @ of_params,
-        jnp.swapaxes(of_states, 1, 2) @ of_states,
-        (jnp.swapaxes(of_states, 1, 2) @ error[..., None])[..., 0],
-    )
-    return gram, before
+@partial(jax.jit, static_argnums=0)
+def differentiate_start(structure: Structure, theta: Array, variables: Variables) -> Array:
+    """Return the derivative of the model's own initial state, (S, P)."""
+    return jax.jacfwd(lambda theta: structure.start(theta, variables))(theta)
 
 
 def flatten_parameters(model: nnx.Module, is_trained: Callable[..., bool], dtype: Any) -> Any:

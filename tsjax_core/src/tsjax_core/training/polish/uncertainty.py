@@ -13,9 +13,10 @@ from flax import nnx
 
 from tsjax_core.errors import ModelError
 from tsjax_core.training.optimizer.parameter_names import parameter_name
+from tsjax_core.training.polish.normal_equations import NormalEquations
 from tsjax_core.training.polish.options import PolishOptions
 from tsjax_core.training.polish.polish import make_task, trained_filter, trains_starts
-from tsjax_core.training.polish.problem import NormalEquations, SimulationProblem
+from tsjax_core.training.polish.problem import SimulationProblem
 from tsjax_core.training.polish.simulation import Structure, Variables
 from tsjax_core.types import AnyArray, Array, HostArray
 

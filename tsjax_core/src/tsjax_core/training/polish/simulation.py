@@ -179,7 +179,7 @@ def linearize_chunks(
         return jnp.zeros((n_chunks, n_states, *shape), theta.dtype)
 
     identity = jnp.broadcast_to(jnp.eye(n_states, dtype=theta.dtype), zeros(n_states).shape)
-    begin = (state, zeros(n_params), identity, (zeros(n_params), zeros(n_states), zeros()))
+    begin: Any = (state, zeros(n_params), identity, (zeros(n_params), zeros(n_states), zeros()))
     over_time = tuple(jnp.swapaxes(x, 0, 1) for x in (u, weight, residual))
     (_, end_of_params, end_of_state, sums), rows = jax.lax.scan(carry, begin, over_time)
     return ChunkJacobians(rows, over_time[2], *sums, end_of_params, end_of_state)
@@ -188,7 +188,8 @@ def linearize_chunks(
 @partial(jax.jit, static_argnums=0)
 def differentiate_start(structure: Structure, theta: Array, variables: Variables) -> Array:
     """Return the derivative of the model's own initial state, (S, P)."""
-    return jax.jacfwd(lambda theta: structure.start(theta, variables))(theta)
+    own: Array = jax.jacfwd(lambda theta: structure.start(theta, variables))(theta)
+    return own
 
 
 def flatten_parameters(model: nnx.Module, is_trained: Callable[..., bool], dtype: Any) -> Any:

@@ -25,6 +25,7 @@ from tsjax_pinn.residual import (
     load_residual,
     mean_square,
     parameters_of,
+    scale_residuals,
 )
 
 
@@ -78,10 +79,14 @@ class Equations:
         whole_number("trim", self.trim, "samples", of=self.owner)
         check_scales(self.scales, of=self.owner)
 
-    def mean_square(
+    def residuals(
         self, u: Mapping[str, Array], y: Mapping[str, Array], model: Any, dt: float, counts: Array
-    ) -> Array:
-        """Return the loss of channels (batch, time) at the samples in `counts`."""
+    ) -> tuple[Array, Array]:
+        """Return the scaled residuals (batch, time, equations), and which samples count.
+
+        Residuals are 0 at samples that do not count: those outside of `counts` (batch, time), and
+        `trim` at both ends.
+        """
         time = counts.shape[1]
         if time <= 2 * self.trim:
             raise ConfigError(
@@ -97,9 +102,15 @@ class Equations:
             Derivatives(dt, self.difference),
             parameters_of(model, self.constants, of=self.owner),
         )
-        return mean_square(
-            values, self.scales, counts & inside, of=self.owner, what="(batch, time)"
-        )
+        counts = counts & inside
+        found = scale_residuals(values, self.scales, counts, of=self.owner, what="(batch, time)")
+        return found, counts
+
+    def mean_square(
+        self, u: Mapping[str, Array], y: Mapping[str, Array], model: Any, dt: float, counts: Array
+    ) -> Array:
+        """Return the loss of channels (batch, time) at the samples in `counts`."""
+        return mean_square(*self.residuals(u, y, model, dt, counts))
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,38 @@ class _PhysicsLoss:
         progress: Any = None,
     ) -> Array:
         """Return the value."""
+        found = self._find(pred, batch, model, signals, aux)
+        value = mean_square(*found)
+        ramp = self.equations.ramp
+        return value if ramp.is_constant else ramp(progress) * value
+
+    def residuals(
+        self,
+        pred: AnyArray,
+        _target: AnyArray,
+        _y_mean: AnyArray,
+        _y_std: AnyArray,
+        *,
+        batch: Mapping[str, Any],
+        model: Any,
+        signals: Signals,
+        aux: Mapping[str, Any] | None = None,
+        progress: Any = None,
+    ) -> Array:
+        """Return the scaled residuals, (batch, time, equations)."""
+        found, _ = self._find(pred, batch, model, signals, aux)
+        ramp = self.equations.ramp
+        return found if ramp.is_constant else jnp.sqrt(ramp(progress)) * found
+
+    def _find(
+        self,
+        pred: AnyArray,
+        batch: Mapping[str, Any],
+        model: Any,
+        signals: Signals,
+        aux: Mapping[str, Any] | None,
+    ) -> tuple[Array, Array]:
+        """Return the scaled residuals and which samples count."""
         n = pred.shape[1]
         u = channels(signals.inputs, batch["u"][:, -n:])
         y = channels(signals.outputs, pred) | auxiliary_channels(model, aux or {}, n)
@@ -142,9 +185,7 @@ class _PhysicsLoss:
                 # A stencil that reaches into what fills up the batch does not count.
                 counts = counts & jnp.roll(counts, 1, 1) & jnp.roll(counts, -1, 1)
         dt = sampling_time(signals, of=self.equations.owner)
-        value = self.equations.mean_square(u, y, model, dt, counts)
-        ramp = self.equations.ramp
-        return value if ramp.is_constant else ramp(progress) * value
+        return self.equations.residuals(u, y, model, dt, counts)
 
 
 def physics_loss(

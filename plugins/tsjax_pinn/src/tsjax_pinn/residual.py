@@ -158,10 +158,10 @@ def check_scales(scales: FrozenMapping[float], *, of: str) -> None:
         positive(f"scales.{name}", scale, of=of)
 
 
-def mean_square(
+def scale_residuals(
     values: Any, scales: FrozenMapping[float], weights: Array, *, of: str, what: str
 ) -> Array:
-    """Return the sum over the equations of the mean square of their residuals over their scales.
+    """Return residuals over their scales, with the equations as last axis, 0 where none counts.
 
     Args:
         values: What the residual returned, an array or a mapping of names to arrays.
@@ -180,8 +180,7 @@ def mean_square(
             f"{', '.join(map(repr, named)) or 'nothing'}.{nearest(unknown[0], named)}",
             key="scales",
         )
-    total = jnp.zeros(())
-    count = jnp.maximum(jnp.sum(weights), 1)
+    scaled = []
     for name, value in named.items():
         shape = jnp.shape(value)
         if shape != weights.shape:
@@ -190,6 +189,10 @@ def mean_square(
                 f"{what}. Return one value for each sample, and a mapping for several equations.",
                 key="residual",
             )
-        scaled = jnp.where(weights, jnp.asarray(value) / scales.get(name, 1.0), 0.0)
-        total = total + jnp.sum(jnp.square(scaled)) / count
-    return total
+        scaled.append(jnp.where(weights, jnp.asarray(value) / scales.get(name, 1.0), 0.0))
+    return jnp.stack(scaled, axis=-1) if scaled else jnp.zeros((*weights.shape, 0))
+
+
+def mean_square(residuals: Array, weights: Array) -> Array:
+    """Return the sum over the equations, the last axis, of the mean square where `weights`."""
+    return jnp.sum(jnp.square(residuals)) / jnp.maximum(jnp.sum(weights), 1)

@@ -25,6 +25,7 @@ from tsjax_pinn.residual import (
     load_residual,
     mean_square,
     parameters_of,
+    scale_residuals,
 )
 from tsjax_pinn.surrogate import SurrogateModel
 
@@ -95,7 +96,8 @@ class _SurrogateLoss:
             parameters_of(model, self.constants, of=_OWNER),
         )
         counts = jnp.ones((self.starts, self.times), bool)
-        value = mean_square(values, self.scales, counts, of=_OWNER, what="(starts, times)")
+        found = scale_residuals(values, self.scales, counts, of=_OWNER, what="(starts, times)")
+        value = mean_square(found, counts)
         if self.begin_weight:
             begin = model.trajectory(x, u, jnp.zeros((self.starts, 1)))[0][:, 0]
             # A step at the begin acts like a rate that closes it within the interval.

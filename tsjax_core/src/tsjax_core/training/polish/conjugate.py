@@ -61,7 +61,7 @@ def _solve(
     structure: Structure,
     theta: Array,
     variables: Variables,
-    stretches: Sequence[tuple[Array, Array, Array, Array, tuple[Array, ...]]],
+    stretches: Sequence[tuple[Array, Array, Array, Array, tuple[Array, ...], Array]],
     penalty: Array,
     prior: Array,
     dampings: Array,
@@ -69,32 +69,36 @@ def _solve(
 ) -> Array:
     """Return the step for each of `dampings` (K,), as (K, P).
 
-    A stretch is (state, u, residual, weight, scalars), with the stretches as the first axis.
+    A stretch is (state, u, residual, weight, scalars, number of chunks), with the stretches as the
+    first axis.
     """
 
     def weighted_outputs(theta: Array) -> list[Array]:
         outputs = []
-        for state, u, _, weight, scalars in stretches:
+        for state, u, _, weight, scalars, number in stretches:
             y, _ = structure.advance(theta, variables, u, scalars, state)
-            outputs.append(weight * y)
+            further = structure.further(theta, variables, u, scalars, state)
+            outputs += [weight * y, jnp.sqrt(number)[:, None] * further]
         return outputs
 
-    _, push = jax.linearize(weighted_outputs, theta)
+    now, push = jax.linearize(weighted_outputs, theta)
     transposed: Any = jax.linear_transpose(push, theta)
 
     def pull(rows: list[Array]) -> Array:
         column: Array = transposed(rows)[0]
         return column
 
-    gradient = pull([residual for _, _, residual, _, _ in stretches])
+    # The error of a further term is its value with the opposite sign: it is to be 0.
+    errors = [stretch[2] for stretch in stretches]
+    further = [-value for value in now[1::2]]
+    rows = [row for pair in zip(errors, further, strict=True) for row in pair]
+    gradient = pull(rows)
     gradient = gradient - penalty * (theta - prior)
 
     def probe(key: Array) -> Array:
         signs = [
-            jax.random.rademacher(each, residual.shape, residual.dtype)
-            for each, (_, _, residual, _, _) in zip(
-                jax.random.split(key, len(stretches)), stretches, strict=True
-            )
+            jax.random.rademacher(each, row.shape, row.dtype)
+            for each, row in zip(jax.random.split(key, len(rows)), rows, strict=True)
         ]
         return jnp.square(pull(signs))
 

@@ -19,6 +19,7 @@ from tsjax_core.training.optimizer.parameter_names import (
     first_match,
     parameter_name,
 )
+from tsjax_core.training.polish.further_terms import find_further_terms
 from tsjax_core.training.polish.levenberg_marquardt import LevenbergMarquardt, PolishState
 from tsjax_core.training.polish.options import (
     PolishFit,
@@ -112,6 +113,7 @@ def make_task(learner: Learner, options: PolishOptions) -> PolishTask:
         trained_filter(options.frozen),
         np.float64 if method == "exact" else np.float32,
         _CHUNK,
+        find_further_terms(learner.terms, learner.reads, signals),
     )
     if not problem.count:
         raise ConfigError(

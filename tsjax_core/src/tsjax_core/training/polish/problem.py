@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +16,7 @@ from flax import nnx
 from threadpoolctl import ThreadpoolController
 
 from tsjax_core.inference.chunks import padded_length
+from tsjax_core.training.polish.further_terms import FurtherTerms
 from tsjax_core.training.polish.normal_equations import (
     ChunkGram,
     JoinedChunks,
@@ -88,6 +89,8 @@ class SimulationProblem:
         is_trained: Which variables are trained, as a filter of flax.
         dtype: Precision of simulations and derivatives.
         chunk: Samples in a chunk of a record, at most.
+        terms: Terms of the loss beside the simulation error; each counts as its mean over all
+            samples of the records times its weight.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class SimulationProblem:
         is_trained: Callable[..., bool],
         dtype: Any = np.float64,
         chunk: int = 128,
+        terms: FurtherTerms | None = None,
     ) -> None:
         self.dtype = dtype
         self._like = [(x.dtype, x.shape) for x in jax.tree.leaves(nnx.state(model, is_trained))]
@@ -118,6 +122,10 @@ class SimulationProblem:
         self.count = 0.0
         """Sum of the weights of all residuals."""
         self._batches = tuple(self._arrange(given, scale, channel_weights))
+        if terms is not None:
+            n_chunks = sum(batch.target.shape[0] * batch.target.shape[1] for batch in self._batches)
+            terms = replace(terms, scale=self.count / n_chunks)
+            self.structure = replace(self.structure, terms=terms)
 
     @property
     def weights(self) -> tuple[Any, ...]:
@@ -283,11 +291,15 @@ class SimulationProblem:
                     theta,
                     self.variables,
                     (state, u, residual, weight, tuple(x[rows] for x in scalars)),
+                    counts.astype(self.dtype),
                 )
-                jacobian, error, *rest = (np.asarray(x) for x in found)
-            flat = jacobian.reshape(-1, self.n_params)
+                jacobian, error, further, value, *rest = (np.asarray(x) for x in found)
             # NumPy computes one triangle of a product of a matrix with its own transpose.
-            gram = ChunkGram(flat.T @ flat, flat.T @ error.reshape(-1), *rest)
+            square, gradient = 0.0, 0.0
+            for rows_of, right in ((jacobian, error), (further, value)):
+                flat = rows_of.reshape(-1, self.n_params)
+                square, gradient = square + flat.T @ flat, gradient + flat.T @ right.reshape(-1)
+            gram = ChunkGram(np.asarray(square), np.asarray(gradient), *rest)
             return _Group(gram, kinds, index[rows])
 
         waiting: deque[Future[_Group]] = deque()
@@ -301,8 +313,8 @@ class SimulationProblem:
     def stretches(self, evaluated: Evaluated, chosen: int) -> list[Any]:
         """Return stretches of the records from their states in candidate `chosen`.
 
-        The first chunk of each is a run-up without weight: (state, u, residual, weight, scalars)
-        with the stretches as the first axis, one for each batch.
+        The first chunk of each is a run-up without weight: (state, u, residual, weight, scalars,
+        number of chunks that count) with the stretches as the first axis, one for each batch.
         """
         with self.precision():
             return [
@@ -335,7 +347,8 @@ class SimulationProblem:
         )
         state = jnp.moveaxis(states[begins], 1, 0).reshape(-1, states.shape[-1])
         scalars = tuple(jnp.repeat(x, len(begins), axis=0) for x in batch.scalars)
-        return (state, join(batch.u), *masked, scalars)
+        number = jnp.tile(jnp.asarray(counts.sum(1), self.dtype), batch.target.shape[1])
+        return (state, join(batch.u), *masked, scalars, number)
 
     def parameters_of(self, model: nnx.Module) -> HostArray:
         """Return the trained parameters (P,) of another model of the same structure."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,6 +14,8 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 
 from tsjax_core.models.state import flatten_state, unflatten_state
+from tsjax_core.protocols import StatefulAuxModel
+from tsjax_core.training.polish.further_terms import FurtherTerms
 from tsjax_core.types import Array
 
 
@@ -32,6 +34,7 @@ class Structure:
     """
 
     graphdef: Any
+    terms: FurtherTerms | None = None
 
     def model(self, theta: Array, variables: Variables) -> Any:
         """Return the model with the parameters `theta`, in evaluation mode."""
@@ -52,6 +55,21 @@ class Structure:
         like = model.initial_state(1)
         y, after = model.advance(u, unflatten_state(state, like), *scalars)
         return y, flatten_state(after)
+
+    def further(
+        self, theta: Array, variables: Variables, u: Array, scalars: Sequence[Array], state: Array
+    ) -> Array:
+        """Return the residuals of the further terms for whole chunks, (batch, m)."""
+        if self.terms is None:
+            return jnp.zeros((len(u), 0), theta.dtype)
+        model = self.model(theta, variables)
+        before = unflatten_state(state, model.initial_state(1))
+        aux: Mapping[str, Array] = {}
+        if self.terms.wants_aux and isinstance(model, StatefulAuxModel):
+            y, _, aux = model.advance_with_aux(u, before, *scalars)
+        else:
+            y, _ = model.advance(u, before, *scalars)
+        return self.terms(model, u, scalars, y, aux)
 
 
 def cast(tree: Any, dtype: Any) -> Any:
@@ -81,9 +99,8 @@ def simulate_candidates(
     from the model's own. `records` are `u` (chunks, records, length, n_u), the target and the
     factor of each residual (chunks, records, length, n_y), and scalars (records, n).
 
-    Returns the sums of squared
-    residuals (K,), the states before each chunk
-    (K, chunks, records, S), and the residuals (K, chunks, records, length, n_y).
+    Returns the sums of squared residuals (K,), those of further terms among them, the states before
+    each chunk (K, chunks, records, S), and the residuals (K, chunks, records, length, n_y).
     """
     u, target, weight, scalars = records
 
@@ -93,10 +110,11 @@ def simulate_candidates(
         def step(state: Array, chunk: tuple[Array, Array, Array]) -> tuple[Array, Any]:
             u, target, weight = chunk
             y, after = structure.advance(theta, variables, u, scalars, state)
-            return after, (state, weight * (target - y))
+            further = structure.further(theta, variables, u, scalars, state)
+            return after, (state, weight * (target - y), jnp.sum(jnp.square(further)))
 
-        _, (states, residuals) = jax.lax.scan(step, state, (u, target, weight))
-        return jnp.sum(jnp.square(residuals)), states, residuals
+        _, (states, residuals, further) = jax.lax.scan(step, state, (u, target, weight))
+        return jnp.sum(jnp.square(residuals)) + jnp.sum(further), states, residuals
 
     return jax.vmap(simulate)(thetas, starts)
 
@@ -109,14 +127,17 @@ class ChunkJacobians(NamedTuple):
     """What forward sensitivities give for C chunks, each as if it were begun by itself.
 
     `of_params` are the rows of the Jacobian of the weighted outputs with fixed initial states,
-    (length, C, n_y, P), and `residual` (length, C, n_y) belongs to them. The products of the rows
-    of the initial state with these, with themselves and with the residual are `mixed` (C, S, P),
+    (length, C, n_y, P), and `residual` (length, C, n_y) belongs to them; the rows of further terms
+    are `further_of_params` (C, m, P) and `further` (C, m). The products of the rows of the initial
+    state with these, with themselves and with the residual are `mixed` (C, S, P),
     `state` (C, S, S) and `state_gradient` (C, S). The state behind a chunk has the sensitivities
     `end_of_params` (C, S, P) and `end_of_state` (C, S, S).
     """
 
     of_params: Array
     residual: Array
+    further_of_params: Array
+    further: Array
     mixed: Array
     state: Array
     state_gradient: Array
@@ -130,10 +151,12 @@ def linearize_chunks(
     theta: Array,
     variables: Variables,
     chunks: tuple[Array, Array, Array, Array, tuple[Array, ...]],
+    counts: Array,
 ) -> ChunkJacobians:
     """Return the Jacobians of chunks by forward sensitivities, one sample at a time.
 
-    Of each chunk there are (state, u, residual, weight, scalars), the chunk as the first axis.
+    Of each chunk there are (state, u, residual, weight, scalars), the chunk as the first axis;
+    `counts` (C,) is 0 for those whose further terms do not count, else 1.
     Sensitivities begin at zero for the parameters and at one for the state before the chunk;
     `JoinedChunks` puts the chunks together, which is exact.
     """
@@ -180,9 +203,33 @@ def linearize_chunks(
 
     identity = jnp.broadcast_to(jnp.eye(n_states, dtype=theta.dtype), zeros(n_states).shape)
     begin: Any = (state, zeros(n_params), identity, (zeros(n_params), zeros(n_states), zeros()))
-    over_time = tuple(jnp.swapaxes(x, 0, 1) for x in (u, weight, residual))
-    (_, end_of_params, end_of_state, sums), rows = jax.lax.scan(carry, begin, over_time)
-    return ChunkJacobians(rows, over_time[2], *sums, end_of_params, end_of_state)
+    inputs, weights, errors = (jnp.swapaxes(x, 0, 1) for x in (u, weight, residual))
+    after, rows = jax.lax.scan(carry, begin, (inputs, weights, errors))
+    _, end_of_params, end_of_state, (mixed, square, gradient) = after
+
+    def further(
+        theta: Array, x: Array, u: Array, scalars: Sequence[Array], counts: Array
+    ) -> tuple[Array, Array]:
+        found = structure.further(theta, variables, u[None], [s[None] for s in scalars], x[None])
+        found = counts * found[0]
+        return found, found
+
+    # Their errors are what is to be 0 with the opposite sign.
+    (by_params, by_state), values = jax.vmap(
+        lambda *chunk: jax.jacfwd(further, (0, 1), has_aux=True)(theta, *chunk)
+    )(state, u, scalars, counts)
+    turned = jnp.swapaxes(by_state, 1, 2)
+    return ChunkJacobians(
+        rows,
+        errors,
+        by_params,
+        -values,
+        mixed + turned @ by_params,
+        square + turned @ by_state,
+        gradient - (turned @ values[..., None])[..., 0],
+        end_of_params,
+        end_of_state,
+    )
 
 
 @partial(jax.jit, static_argnums=0)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tsjax_core import create_grain_dls, load_model, predict
-from tsjax_core.errors import ConfigError, RunDirectoryError, TrainingError
-from tsjax_core.experiments import fit_files as module
-from tsjax_core.experiments.fit_files import plan_candidates
+from tsjax_core import load_model, predict
 from tsjax_core.experiments.run import load_learner
 
 
@@ -68,51 +65,23 @@ def test_what_is_wrong_is_reported_before_anything_is_written(motor, tsjax, tmp_
         assert not out.exists()
 
 
-def test_recipes_follow_the_data(oscillator):
-    """Short records are held near the linear model; windows fit into the shortest record."""
-    data = {"dataset": str(oscillator), "u": ["u"], "y": ["y"], "valid": "files"}
-    pipeline = create_grain_dls(**data, win_sz=1)
-    auto = plan_candidates(pipeline, data, "auto", 60.0)
-    names = [candidate.name for candidate in auto]
-    assert (names[0], names[-1]) == ("linear", "gru")
-    tables = auto[-1].tables
-    assert tables["data"]["win_sz"] == 512 // 4
-    assert 4 * tables["train"]["init_samples"] <= 512
-    spent = sum(candidate.tables["polish"]["seconds"] for candidate in auto)
-    assert spent <= 60.0
-    fast = plan_candidates(pipeline, data, "fast", 60.0)
-    assert "gru" not in [candidate.name for candidate in fast]
-    assert sum(candidate.tables["polish"]["seconds"] for candidate in fast) <= 15.0
-
-
-def test_without_the_plugin_its_recipe_says_what_to_install(oscillator, monkeypatch):
-    """The recipe that needs tsjax-ss is refused, and the others go on without it."""
-    monkeypatch.setattr(module, "_is_installed", lambda name: False)
-    data = {"dataset": str(oscillator), "u": ["u"], "y": ["y"], "valid": "files"}
-    pipeline = create_grain_dls(**data, win_sz=1)
-    with pytest.raises(ConfigError, match="pip install tsjax-ss") as caught:
-        plan_candidates(pipeline, data, "accurate", 60.0)
-    print(caught.value)
-    assert [c.name for c in plan_candidates(pipeline, data, "fast", 60.0)] == ["linear"]
-    assert "pip install tsjax-ss" in " ".join(module._judge({}, "gru"))
-
-
-def test_a_candidate_that_fails_does_not_end_the_rest(motor, tmp_path, monkeypatch):
-    """Without any, the error says so."""
-    from rich.console import Console
-
-    def fail(*_, **__):
-        raise TrainingError("it diverged.")
-
-    monkeypatch.setattr(module, "train", fail)
-    console = Console(record=True, width=200)
-    with pytest.raises(TrainingError, match="no model could be trained") as caught:
-        module.fit_files(
-            [motor], ["voltage"], ["speed"], tmp_path / "r", console, data={"dt": 0.01}
-        )
-    print(caught.value)
-    assert "linear could not be trained: it diverged." in console.export_text()
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "file").touch()
-    with pytest.raises(RunDirectoryError):
-        module.fit_files([motor], ["voltage"], ["speed"], tmp_path / "full", console)
+def test_an_experiment_is_compared_with_a_recipe(oscillator, tsjax, tmp_path):
+    """`tsjax train --recipe` takes the data of the experiment, and its model as one of several."""
+    file = tmp_path / "own.toml"
+    data = f"[data]\ndataset = {str(oscillator)!r}\nu = ['u']\ny = ['y']\nwin_sz = 100\n"
+    file.write_text(data + "[model]\nname = 'core/rnn'\nhidden_size = 2\n[train]\nepochs = 1\n")
+    out = tmp_path / "runs"
+    recipe = ["--recipe", "fast", "--seconds", "4"]
+    status, text, err = tsjax("train", file, "--out", out, *recipe)
+    assert status == 0, err
+    assert {"linear", "experiment"} <= {path.name for path in out.iterdir()}
+    assert "training experiment: as the experiment says" in text
+    assert "begun as the linear model" in text or "pip install tsjax-ss" in text
+    file.write_text(data)
+    only = tmp_path / "only"
+    status, text, err = tsjax("train", file, "--out", only, *recipe)
+    assert (status, "experiment" in text.split("training ", 1)[1]) == (0, False)
+    status, _, err = tsjax("train", file, "--out", only, *recipe)
+    assert (status, "exists and is not empty" in err) == (2, True)
+    status, _, err = tsjax("train", file, "--seconds", "4")
+    assert (status, "--seconds 4 is the time of a recipe" in err) == (2, True)

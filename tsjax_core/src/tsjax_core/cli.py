@@ -294,16 +294,41 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a value: train.lr=1e-3."),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare models on the data of the experiment: fast, accurate, or auto, as fit.",
+            show_default="no, only the model of the experiment",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="Time for the training of a recipe.", show_default="60"),
+    ] = None,
 ) -> None:
     """Train the model of an experiment and evaluate it on the test files."""
     keep_compiled_programs()
     from tsjax_core.directories import free_directory
+    from tsjax_core.errors import ConfigError
     from tsjax_core.experiments.experiment import load_experiment
+    from tsjax_core.experiments.fit_files import train_by_recipe
     from tsjax_core.experiments.run import train
 
-    loaded = load_experiment(experiment, changes or [])
     console = make_console()
     out = out or free_directory(Path("runs") / experiment.stem)
+    if recipe is not None:
+        name: Any = recipe
+        train_by_recipe(
+            experiment, changes or [], out, console, recipe=name, seconds=seconds or 60.0
+        )
+        return
+    if seconds is not None:
+        raise ConfigError(
+            f"--seconds {seconds:g} is the time of a recipe; give --recipe too, or the end of the "
+            "training in the experiment: epochs in [train], seconds in [polish].",
+            key="seconds",
+        )
+    loaded = load_experiment(experiment, changes or [])
     _print_result(train(loaded, out, console), loaded, console)
 
 

@@ -20,6 +20,16 @@ def free_directory(path: Path) -> Path:
     return candidate
 
 
+def check_new_directory(path: Path) -> None:
+    """Raise RunDirectoryError where `path` is a file, or a directory with something in it."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunDirectoryError(
+            f"{path} exists and is not empty; nothing was written. Choose another directory with "
+            "--out.",
+            path=path,
+        )
+
+
 @contextmanager
 def held_directory(path: Path) -> Iterator[None]:
     """Keep the directory `path` for this process; the hold ends with the process at the latest.

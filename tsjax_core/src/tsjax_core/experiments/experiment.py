@@ -311,6 +311,15 @@ def load_experiment(file: str | Path, overrides: Sequence[str] = ()) -> Experime
     Raises:
         ConfigError: The file cannot be read, or a table or option is unknown or of a wrong type.
     """
+    return parse_experiment(load_tables(file, overrides), file=Path(file))
+
+
+def load_tables(file: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the tables of a TOML file, changed by `overrides`, before they are checked.
+
+    Raises:
+        ConfigError: The file cannot be read, or an override is none.
+    """
     file = Path(file)
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8-sig"))
@@ -320,7 +329,7 @@ def load_experiment(file: str | Path, overrides: Sequence[str] = ()) -> Experime
         raise ConfigError(f"{file}: is not valid TOML: {error}.", file=file) from error
     for override in overrides:
         _apply_override(tables, override)
-    return parse_experiment(tables, file=file)
+    return tables
 
 
 def parse_experiment(tables: Mapping[str, Any], *, file: Path | None = None) -> Experiment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -205,14 +206,53 @@ def test_predict_writes_hdf5_and_csv(run, folder, tsjax):
         expected = predict(load_model(run / "model"), file["u"][:])
     status, out, _ = tsjax("predict", run, data, "--out", folder / "simulated.csv")
     assert status == 0
-    assert "wrote y (512 samples)" in out
+    assert "wrote time, u, y, y_simulated (512 samples)" in out
     rows = rows_of(folder / "simulated.csv")
-    assert rows[0] == ["y"]
-    np.testing.assert_allclose([float(row[0]) for row in rows[1:]], expected, rtol=1e-6)
+    assert rows[0] == ["time", "u", "y", "y_simulated"]
+    columns = np.array(rows[1:], float).T
+    np.testing.assert_allclose(columns[3], expected, rtol=1e-6)
+    np.testing.assert_allclose(columns[0], np.arange(512) / 610.35, rtol=1e-6)
+    n_skip = load_learner(run).n_skip
+    error = np.sqrt(np.mean((columns[3] - columns[2])[n_skip:] ** 2))
+    assert f"y: rmse {error:.4g}, fit {100 * (1 - error / columns[2][n_skip:].std()):.2f} %" in out
     assert tsjax("predict", run, data, "--out", folder / "simulated.hdf5")[0] == 0
     with h5py.File(folder / "simulated.hdf5") as file:
-        np.testing.assert_array_equal(file["y"][:], expected)
+        np.testing.assert_array_equal(file["y_simulated"][:], expected)
         assert file.attrs["dt"] == pytest.approx(1 / 610.35)
+
+
+def test_a_horizon_needs_a_model_that_predicts_ahead(run, folder, tsjax):
+    """A simulation model is refused by name, and so is a horizon of no steps."""
+    data = folder / "data" / "test" / "multisine.hdf5"
+    out = folder / "ahead.csv"
+    status, _, err = tsjax("predict", run, data, "--out", out, "--horizon", "5")
+    assert (status, "core/gru does not predict from measured outputs" in err) == (1, True)
+    print(err)
+    assert not out.exists()
+
+
+def test_a_full_disk_leaves_no_part_of_a_file(run, folder, tsjax, monkeypatch):
+    """Outputs appear whole or not at all, so that the next try is not refused."""
+    data, out = folder / "data" / "test" / "multisine.hdf5", folder / "full.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr(csv, "writer", FullDisk)
+        status, _, err = tsjax("predict", run, data, "--out", out)
+    assert (status, "No space left" in err) == (1, True)
+    assert not [path for path in folder.iterdir() if "full" in path.name]
+    assert tsjax("predict", run, data, "--out", out)[0] == 0
+
+
+class FullDisk:
+    """A writer that has room for a header alone."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def writerow(self, row):
+        self.stream.write(",".join(row) + "\n")
+
+    def writerows(self, rows):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_predict_reads_csv(run, folder, tsjax):
@@ -223,7 +263,7 @@ def test_predict_reads_csv(run, folder, tsjax):
     assert Path.cwd() == folder
     rows = rows_of(folder / "inputs_predicted.csv")
     np.testing.assert_allclose(
-        [float(row[0]) for row in rows[1:]], predict(load_model(run / "model"), u), rtol=1e-5
+        [float(row[-1]) for row in rows[1:]], predict(load_model(run / "model"), u), rtol=1e-5
     )
 
 
@@ -239,7 +279,7 @@ def test_predict_reads_files_as_the_run_does(folder, tsjax, monkeypatch):
     pairs, names = evaluation.pairs, tuple(evaluation.files)
     expected = pairs[names.index("multisine.hdf5")][0][0, :, 0]
     with h5py.File("slow.hdf5") as file:
-        np.testing.assert_allclose(file["y"][5:], expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(file["y_simulated"][5:], expected, rtol=1e-4, atol=1e-6)
         assert file.attrs["dt"] == pytest.approx(1 / 305.0)
     with h5py.File("fast.hdf5", "w") as file:
         file["u"], file.attrs["fs"] = np.zeros(30), 1000.0

@@ -482,15 +482,23 @@ def predict(
             help="New file for the outputs, .csv or .hdf5.", show_default="DATA_predicted, here"
         ),
     ] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option(
+            help="Predict so many steps ahead from measured outputs, with models that can.",
+            show_default="simulate from the inputs",
+        ),
+    ] = None,
 ) -> None:
-    """Simulate the model of a run on the inputs in a file."""
+    """Simulate the model of a run on the inputs in a file, and score it where outputs are there."""
     keep_compiled_programs()
     from tsjax_core.experiments.predict_file import predict_file
 
-    written = predict_file(run, data, out)
-    make_console().print(
-        f"wrote {', '.join(written.outputs)} ({written.samples} samples): {written.path}"
-    )
+    written = predict_file(run, data, out, horizon=horizon)
+    console = make_console()
+    console.print(f"wrote {', '.join(written.columns)} ({written.samples} samples): {written.path}")
+    for name, score in written.scores.items():
+        console.print(f"{name}: rmse {score.rmse:.4g}, fit {score.fit_percent:.2f} %")
 
 
 @app.command()

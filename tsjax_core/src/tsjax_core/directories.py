@@ -1,4 +1,4 @@
-"""Directories that appear whole or not at all, under names that are free, for one process."""
+"""Directories and files that appear whole or not at all, under names that are free."""
 
 from __future__ import annotations
 
@@ -98,3 +98,18 @@ def _replaced(path: Path) -> Iterator[Path]:
             fresh.rename(path)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """Give a new path beside `path`, whose file takes its place when the block ends without error.
+
+    An error, such as a full disk, leaves `path` as it was and nothing beside it.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield fresh
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise

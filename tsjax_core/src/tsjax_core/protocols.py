@@ -147,6 +147,15 @@ class EstimatedState(StatefulModel, Protocol):
 
 
 @runtime_checkable
+class AheadModel(Protocol):
+    """A model that also predicts outputs from those that were measured some steps before."""
+
+    def predict_ahead(self, u: Array, y: Array, *further: Array, steps: int = 1) -> Array:
+        """Return each output as predicted `steps` samples before, (batch, time, n_y)."""
+        ...
+
+
+@runtime_checkable
 class MeasuringModel(Protocol):
     """A model with physical parameters, which the history reports by name and unit."""
 

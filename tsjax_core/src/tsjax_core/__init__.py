@@ -19,6 +19,7 @@ from tsjax_core.data.sources import FullSequenceSource, WindowedSource
 from tsjax_core.data.stats import compute_norm_stats
 from tsjax_core.data.weighting import weighted_source
 from tsjax_core.errors import TsjaxError
+from tsjax_core.experiments.describe_model import ModelInfo, describe_model
 from tsjax_core.inference.initial_state import InitialState
 from tsjax_core.inference.predict import estimate_state, predict, predict_stateful
 from tsjax_core.inference.saved_model import load_model
@@ -125,6 +126,7 @@ __all__ = [
     "LSTMLearner",
     "Learner",
     "Linear",
+    "ModelInfo",
     "ModelUncertainty",
     "NormStats",
     "PolishOptions",
@@ -152,6 +154,7 @@ __all__ = [
     "constant",
     "create_grain_dls",
     "cut_loss",
+    "describe_model",
     "estimate_state",
     "exact_batches",
     "file_weights",

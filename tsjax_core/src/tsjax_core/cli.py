@@ -502,6 +502,21 @@ def predict(
 
 
 @app.command()
+def info(
+    path: Annotated[
+        Path, typer.Argument(metavar="RUN|MODEL", help="Directory of a run or of a saved model.")
+    ],
+) -> None:
+    """Show what a trained model is: signals, sampling time, size, memory, and versions."""
+    from tsjax_core.experiments.describe_model import describe_model, info_rows
+
+    table = Table(show_header=False)
+    for what, value in info_rows(describe_model(path)):
+        table.add_row(what, value)
+    make_console().print(table)
+
+
+@app.command()
 def new(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Namespace of its components, such as acme.")

@@ -50,6 +50,7 @@ EXPERIMENT = "experiment.toml"
 CHECKPOINTS = "checkpoints"
 POLISH = "polish"
 MODEL = "model"
+VERSIONS = "versions.json"
 REPORT = "report"
 STOPPED = "stopped early"
 UNSTABLE = (
@@ -107,7 +108,7 @@ def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
     out.mkdir(parents=True, exist_ok=True)
     with held_directory(out):
         write_experiment(out / EXPERIMENT, experiment, learner)
-        _write_versions(out / "versions.json")
+        _write_versions(out / VERSIONS)
         learner.description = describe_training(out / EXPERIMENT)
         options = experiment.train
         kept = False

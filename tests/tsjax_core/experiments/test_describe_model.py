@@ -24,7 +24,7 @@ def test_a_run_and_its_model_are_described(two_by_three, tsjax, tmp_path):
     status, text, err = tsjax("info", run)
     assert status == 0, err
     info = describe_model(run)
-    assert info.parameters == 3 * 3 * (2 + 3) + 3 * 3 * 2 + 3 * 3 + 3
+    assert info.parameters == (2 + 3 + 1) * 9 + 3 + (3 + 1) * 3
     assert (info.states, info.receptive_field, info.init_window) == (3, None, 0)
     assert info.signals.outputs == ("p", "q", "r")
     mean = float(info.signals.stats["u"].mean[1])

@@ -8,6 +8,7 @@ from importlib import metadata
 import pytest
 
 from tsjax_core.errors import BrokenPluginError
+from tsjax_core.registry import plugin_loading
 from tsjax_core.registry.hookspecs import HOOKS, KINDS
 
 
@@ -42,11 +43,29 @@ class TestBrokenPlugins:
         site.install("bad", "import sys; sys.exit(3)")
         assert "SystemExit: 3" in str(site.told(BrokenPluginError, site.registry, "model", "bad/x"))
 
-    def test_interrupt_is_not_held(self, site):
-        """An interrupt while a plugin is imported ends the work."""
+    def test_interrupt_is_not_held(self, site, capsys):
+        """An interrupt while a plugin is imported ends the work, and names the plugin."""
         site.install("bad", "raise KeyboardInterrupt")
         with pytest.raises(KeyboardInterrupt):
             site.registry.plugins()
+        err = capsys.readouterr().err
+        assert "interrupted while importing 'fake_bad._plugin' of plugin 'bad'" in err
+
+    def test_an_import_that_does_not_return_is_named(self, site, capsys, monkeypatch):
+        """After some time, while it goes on."""
+        monkeypatch.setattr(plugin_loading, "_PATIENCE", 0.01)
+        site.install("slow", f"import time\ntime.sleep(0.5)\n{site.CORE}")
+        assert site.registry.resolve("metric", "slow/rmse")
+        text = capsys.readouterr().err
+        assert "still importing 'fake_slow._plugin' of plugin 'slow'" in text
+        assert "Ctrl-C ends it" in text
+
+    def test_what_a_plugin_prints_at_import_is_no_output(self, site, capsys):
+        """It goes to standard error, so that a list can be read by a program."""
+        site.install("loud", f"print('hello')\n{site.CORE}")
+        assert site.registry.resolve("metric", "loud/rmse")
+        captured = capsys.readouterr()
+        assert (captured.out, captured.err) == ("", "hello\n")
 
     def test_entry_point_to_a_missing_attribute(self, site):
         """An entry point that names an attribute which is not there is a broken plugin."""

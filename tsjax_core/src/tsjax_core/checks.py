@@ -17,10 +17,17 @@ import numpy as np
 
 from tsjax_core.errors import ConfigError
 
+_LARGEST = 2**40
+"""Largest whole number that is taken: no record has more samples, and no training more steps."""
+
 
 def whole_number(key: str, value: Any, unit: str = "", *, least: int = 0, of: str = "") -> int:
     """Return `value` as an int; ConfigError unless it is a whole number of at least `least`."""
     number = _as_int(value)
+    if number is not None and number > _LARGEST:
+        raise ConfigError(
+            f"{_got(key, value, of)}; give a whole number of at most {_LARGEST}.", key=key
+        )
     if number is None or number < least:
         counted = f" of {unit}" if unit else ""
         raise ConfigError(

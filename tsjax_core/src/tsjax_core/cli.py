@@ -24,6 +24,7 @@ import typer
 import typer.core
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tsjax_core.data.store import Split
 from tsjax_core.errors import BrokenPluginError, TsjaxError, UnknownNameError
@@ -117,25 +118,55 @@ def main() -> None:
     """Run the command line; the entry point of the script `tsjax`."""
     warnings.showwarning = _show_warning
     try:
+        Path.cwd()
+    except FileNotFoundError:
+        _show_error("the working directory has been deleted; change to one that exists.")
+        sys.exit(1)
+    try:
         app()
     except TsjaxError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        _show_error(str(error))
         sys.exit(error.exit_status)
     except OSError as error:
         # A file or directory that cannot be written is for the user to fix, as all above.
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        where = "" if error.filename else " This happened while the output was printed."
+        _show_error(f"{error}.{where}" if where else str(error))
         sys.exit(1)
 
 
+def _show_error(text: str) -> None:
+    _show("error", "bold red", text)
+
+
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)  # noqa: T201
+    _show("warning", "yellow", str(message))
+
+
+def _show(what: str, style: str, text: str) -> None:
+    """Print a message for the user, in colour on a terminal; lines stay as they are."""
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console.print(Text(f"{what}:", style), Text(text))
+
+
+class _PipeConsole(Console):
+    """A console that says why it ends where its reader, such as `head`, has ended before."""
+
+    def on_broken_pipe(self) -> None:
+        """End the command with a word on standard error."""
+        # Python writes what is left in its buffers at the end, into the pipe that is broken.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _show_error(
+            "nothing reads the output any more (broken pipe), so that the command ended. Write it "
+            "to a file instead: tsjax ... > output.txt"
+        )
+        sys.exit(1)
 
 
 def make_console() -> Console:
     """Return the console on which a command prints."""
     # Without a terminal rich assumes 80 columns and would break long paths and numbers.
     # Names of signals and files may hold brackets, which are not markup.
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
+    return _PipeConsole(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
 
 
 def keep_compiled_programs() -> None:
@@ -310,17 +341,15 @@ def train(
     keep_compiled_programs()
     from tsjax_core.directories import free_directory
     from tsjax_core.errors import ConfigError
-    from tsjax_core.experiments.experiment import load_experiment
+    from tsjax_core.experiments.experiment import blame_override, load_experiment
     from tsjax_core.experiments.fit_files import train_by_recipe
     from tsjax_core.experiments.run import train
 
-    console = make_console()
+    console, changes = make_console(), changes or []
     out = out or free_directory(Path("runs") / experiment.stem)
     if recipe is not None:
         name: Any = recipe
-        train_by_recipe(
-            experiment, changes or [], out, console, recipe=name, seconds=seconds or 60.0
-        )
+        train_by_recipe(experiment, changes, out, console, recipe=name, seconds=seconds or 60.0)
         return
     if seconds is not None:
         raise ConfigError(
@@ -328,8 +357,12 @@ def train(
             "training in the experiment: epochs in [train], seconds in [polish].",
             key="seconds",
         )
-    loaded = load_experiment(experiment, changes or [])
-    _print_result(train(loaded, out, console), loaded, console)
+    try:
+        loaded = load_experiment(experiment, changes)
+        result = train(loaded, out, console)
+    except ConfigError as error:
+        raise blame_override(error, changes, experiment) from error
+    _print_result(result, loaded, console)
 
 
 @app.command()

@@ -101,6 +101,17 @@ def _replaced(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """Name `path` in an error of the system that names no file, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
     """Give a new path beside `path`, whose file takes its place when the block ends without error.
 
@@ -108,8 +119,9 @@ def replaced_file(path: Path) -> Iterator[Path]:
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield fresh
-        fresh.replace(path)
+        with named_in_errors(path):
+            yield fresh
+            fresh.replace(path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise

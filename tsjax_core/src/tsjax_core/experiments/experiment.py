@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import string
 import tomllib
@@ -270,6 +271,10 @@ class Experiment:
             weight = options.pop("weight", 1.0)
             if isinstance(weight, bool) or not isinstance(weight, int | float):
                 raise self._error(f"weight: expected a number, got {weight!r}", "loss")
+            if not 0.0 <= weight < math.inf:
+                raise self._error(
+                    f"{name} has weight = {weight!r}; give a finite number, at least 0.", "loss"
+                )
             loss = make_loss(options, where="loss", file=self.file)
             label = label_of(options)
             if label in pairs:
@@ -277,6 +282,8 @@ class Experiment:
             pairs[label] = (loss, float(weight))
         if not pairs:
             return normalized_mae
+        if not any(weight for _, weight in pairs.values()):
+            raise self._error("every weight is 0, so that nothing is trained.", "loss")
         return compose_losses(**pairs)
 
     def _transform(self) -> Transform | None:
@@ -303,6 +310,12 @@ class Experiment:
         return ConfigError(f"{place_text(where, self.file)}{text}", key=where, file=self.file)
 
 
+_BACKSLASHES = (
+    " A backslash begins a special character in double quotes: write the path in single quotes, "
+    "such as 'C:\\data\\motor.csv', or with slashes, \"C:/data/motor.csv\"."
+)
+
+
 def load_experiment(file: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     """Return the experiment in a TOML file; `overrides` are like `train.lr=1e-3`.
 
@@ -326,7 +339,11 @@ def load_tables(file: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read ({error}).", file=file) from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: is not valid TOML: {error}.", file=file) from error
+        text = file.read_text(encoding="utf-8-sig")
+        advice = _BACKSLASHES if "\\" in text else ""
+        raise ConfigError(f"{file}: is not valid TOML: {error}.{advice}", file=file) from error
+    except RecursionError as error:
+        raise ConfigError(f"{file}: its brackets are nested too deeply.", file=file) from error
     for override in overrides:
         _apply_override(tables, override)
     return tables
@@ -376,6 +393,12 @@ def _options(cls: type[T], table: Mapping[str, Any], where: str, file: Path | No
 
 
 def _expand_paths(dataset: Any, file: Path | None) -> Any:
+    if isinstance(dataset, str) and not dataset.strip():
+        raise ConfigError(
+            f"{place_text('data', file)}dataset is empty; give the path of a file or a folder.",
+            key="data.dataset",
+            file=file,
+        )
     if isinstance(dataset, list | tuple):
         return [_expand_paths(path, file) for path in dataset]
     if isinstance(dataset, Mapping):
@@ -390,7 +413,8 @@ def _expand_paths(dataset: Any, file: Path | None) -> Any:
     except (KeyError, ValueError) as error:
         raise ConfigError(
             f"{file}: [data] dataset = {dataset!r} names an environment variable that is not set "
-            f"({error}). Set it, or write the path.",
+            f"({error}). Set it, or write the path; a dollar sign of the path itself is written "
+            "$$.",
             key="data.dataset",
             file=file,
         ) from error
@@ -398,8 +422,24 @@ def _expand_paths(dataset: Any, file: Path | None) -> Any:
     return str(path if file is None else file.parent / path)
 
 
+def blame_override(error: ConfigError, overrides: Sequence[str], file: Path) -> ConfigError:
+    """Return `error` as one of the `--set` that gave its value, where one did."""
+    key = error.key or ""
+    for override in reversed(overrides):
+        path = override.partition("=")[0].strip()
+        if key and (path == key or path.startswith(f"{key}.")) and str(file) in str(error):
+            text = str(error).replace(f"{file}: ", "", 1)
+            return ConfigError(f"--set {override}: {text}", key=error.key)
+    return error
+
+
 def _apply_override(tables: dict[str, Any], override: str) -> None:
     """Set the value that `override`, such as `model.model.hidden_size=4`, names in `tables`."""
+    if "\n" in override or "\r" in override:
+        raise ConfigError(
+            f"--set {override!r} has a line break; give each --set one value in one line.",
+            key=override.partition("=")[0],
+        )
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or len(keys) < 2 or not all(keys):
@@ -426,6 +466,8 @@ def _apply_override(tables: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    except RecursionError as error:
+        raise ConfigError(f"--set {path}: its brackets are nested too deeply.", key=path) from error
     if isinstance(place, list):
         place[_list_place(place, keys[-1], override, keys[:-1])] = value
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from tsjax_core.directories import named_in_errors
 from tsjax_core.signatures import Declared, declare
 from tsjax_core.training.evaluation import Evaluation, Scores
 
@@ -74,7 +75,8 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     rows = score_rows(evaluation)
     metrics = list(dict.fromkeys(name for _, _, values in rows for name in values))
-    with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as stream:
+    scores = folder / "scores.csv"
+    with named_in_errors(scores), scores.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["file", "output", *metrics])
         for file, channel, values in rows:
@@ -113,7 +115,8 @@ def _write_figures(
         path, number = folder / f"{name}.png", 2
         while path in paths:
             path, number = folder / f"{name}_{number}.png", number + 1
-        figure.savefig(path)
+        with named_in_errors(path):
+            figure.savefig(path)
         paths.append(path)
 
     if learner.history:

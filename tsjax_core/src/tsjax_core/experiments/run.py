@@ -28,7 +28,7 @@ import tomli_w
 from flax import nnx
 from rich.console import Console
 
-from tsjax_core.directories import held_directory, replaced_directory
+from tsjax_core.directories import held_directory, named_in_errors, replaced_directory
 from tsjax_core.errors import ConfigError, DivergenceError, RunDirectoryError, TrainingError
 from tsjax_core.experiments.experiment import Experiment, TrainOptions, load_experiment
 from tsjax_core.experiments.report import write_report
@@ -367,7 +367,7 @@ def _record_epochs(
 ) -> Iterator[EpochResult]:
     """Yield `results`, and write those of `before` and each that arrives as a row of `file`."""
     counter = "iteration" if file.stem == "polish" else "epoch"
-    with file.open("w", newline="", encoding="utf-8") as stream:
+    with named_in_errors(file), file.open("w", newline="", encoding="utf-8") as stream:
         writer: csv.DictWriter[str] | None = None
         for known, result in chain(((True, r) for r in before), ((False, r) for r in results)):
             row = _row(result, counter)

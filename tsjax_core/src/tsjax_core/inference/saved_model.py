@@ -8,6 +8,7 @@ name, so that the error for a missing plugin says what to install.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,6 +18,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from tsjax_core.checks import is_number
 from tsjax_core.directories import replaced_directory
 from tsjax_core.errors import ConfigError, ModelError, SavedModelError, UnknownNamespaceError
 from tsjax_core.experiments.components import read_spec, write_spec
@@ -131,7 +133,7 @@ def load_saved(path: str | Path) -> SavedModel:
             "learner.save wrote, or RUN/model of a training run.",
             path=path,
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SavedModelError(
             f"{file} is damaged ({type(error).__name__}: {error}); save the model again.",
             path=path,
@@ -160,6 +162,7 @@ def load_saved(path: str | Path) -> SavedModel:
             f"{error}\n  {name} was saved by {writer}; install that version to load it.",
             path=path,
         ) from error
+    _check_shapes(spec, signals, path)
     try:
         model = build_model(spec, signals)
     except ModelError as error:
@@ -193,7 +196,23 @@ def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
         checkpointer.save(path.absolute(), arrays)
 
 
-def _read_arrays(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+def _check_shapes(spec: ModelSpec, signals: Signals, path: Path) -> None:
+    """Compare stored shapes with those that `spec` asks for, before a model of them is built.
+
+    A model whose `build` needs values, and not shapes alone, is compared when it has been built.
+
+    Raises:
+        SavedModelError: They differ, or the parameters cannot be read.
+    """
+    try:
+        state = nnx.eval_shape(lambda: nnx.state(build_model(spec, signals), _SAVED))
+        names, leaves, _ = _named_arrays(nnx.to_pure_dict(state))
+    except Exception:  # noqa: BLE001 - whatever it is, building the model raises it again
+        return
+    _compare_shapes(path / PARAMETERS, dict(zip(names, leaves, strict=True)))
+
+
+def _compare_shapes(path: Path, expected: Mapping[str, Any]) -> None:
     import orbax.checkpoint as ocp
 
     with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
@@ -202,28 +221,42 @@ def _read_arrays(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
             if metadata is None:
                 raise ValueError("there is no checkpoint")  # noqa: TRY301 - reported below as all damage
             found = {name: tuple(value.shape) for name, value in metadata.tree.items()}
-            wanted = {name: np.shape(value) for name, value in expected.items()}
-            # Asked to restore other shapes, Orbax answers in terms that no user knows.
-            restored: dict[str, Any] | None = (
-                checkpointer.restore(path.absolute(), expected) if found == wanted else None
-            )
         except Exception as error:
-            raise SavedModelError(
-                f"the parameters in {path} cannot be read ({type(error).__name__}: {error}); "
-                "save the model again.",
-                path=path.parent,
-            ) from error
-    if restored is None:
-        differing = ", ".join(
-            f"{name}: stored {found.get(name, 'nothing')}, expected {wanted.get(name, 'nothing')}"
-            for name in sorted(found | wanted)
-            if found.get(name) != wanted.get(name)
-        )
-        raise SavedModelError(
-            f"the parameters in {path} do not fit the options in {DESCRIPTION}: {differing}. "
-            "Save the model again, or restore the options that it was saved with.",
-            path=path.parent,
-        )
+            raise _unreadable(path, error) from error
+    wanted = {name: np.shape(value) for name, value in expected.items()}
+    if found == wanted:
+        return
+    differing = ", ".join(
+        f"{name}: stored {found.get(name, 'nothing')}, expected {wanted.get(name, 'nothing')}"
+        for name in sorted(found | wanted)
+        if found.get(name) != wanted.get(name)
+    )
+    raise SavedModelError(
+        f"the parameters in {path} do not fit the options in {DESCRIPTION}: {differing}. "
+        "Save the model again, or restore the options that it was saved with.",
+        path=path.parent,
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> SavedModelError:
+    return SavedModelError(
+        f"the parameters in {path} cannot be read ({type(error).__name__}: {error}); "
+        "save the model again.",
+        path=path.parent,
+    )
+
+
+def _read_arrays(path: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+    import orbax.checkpoint as ocp
+
+    # Asked to restore other shapes, Orbax answers in terms that no user knows.
+    _compare_shapes(path, expected)
+
+    with quiet_orbax(), ocp.StandardCheckpointer() as checkpointer:
+        try:
+            restored: dict[str, Any] = checkpointer.restore(path.absolute(), expected)
+        except Exception as error:
+            raise _unreadable(path, error) from error
     return restored
 
 
@@ -244,4 +277,17 @@ def _signals_to_json(signals: Signals) -> dict[str, Any]:
 
 def _signals_from_json(data: Mapping[str, Any]) -> Signals:
     stats = {key: NormStats(**value) for key, value in data["stats"].items()}
-    return Signals(**{**data, "stats": stats})
+    signals = Signals(**{**data, "stats": stats})
+    dt = signals.dt
+    if dt is not None and not (is_number(dt) and 0.0 < dt < math.inf):
+        raise ValueError(f"dt = {dt!r} is no sampling time in seconds")
+    for key in ("u", "y", "u_scalar", "y_scalar"):
+        if key not in signals.names:
+            continue
+        if key not in stats:
+            raise ValueError(f"there are no statistics of {key!r}")
+        if not (np.isfinite(stats[key].mean).all() and np.isfinite(stats[key].std).all()):
+            raise ValueError(f"the statistics of {key!r} are not finite")
+        if (stats[key].std < 0.0).any():
+            raise ValueError(f"a standard deviation of {key!r} is below 0")
+    return signals

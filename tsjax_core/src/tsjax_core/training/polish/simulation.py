@@ -45,15 +45,15 @@ class Structure:
 
     def start(self, theta: Array, variables: Variables) -> Array:
         """Return the model's own initial state, (S,)."""
-        return flatten_state(self.model(theta, variables).initial_state(1))[0]
+        return flatten_state(_begin(self.model(theta, variables), theta.dtype))[0]
 
     def advance(
         self, theta: Array, variables: Variables, u: Array, scalars: Sequence[Array], state: Array
     ) -> tuple[Array, Array]:
         """Return outputs (batch, time, n_y) and state for `u` (batch, time, n_u)."""
         model = self.model(theta, variables)
-        like = model.initial_state(1)
-        y, after = model.advance(u, unflatten_state(state, like), *scalars)
+        before = unflatten_state(state, _begin(model, theta.dtype))
+        y, after = model.advance(u, before, *scalars)
         return y, flatten_state(after)
 
     def further(
@@ -63,13 +63,18 @@ class Structure:
         if self.terms is None:
             return jnp.zeros((len(u), 0), theta.dtype)
         model = self.model(theta, variables)
-        before = unflatten_state(state, model.initial_state(1))
+        before = unflatten_state(state, _begin(model, theta.dtype))
         aux: Mapping[str, Array] = {}
         if self.terms.wants_aux and isinstance(model, StatefulAuxModel):
             y, _, aux = model.advance_with_aux(u, before, *scalars)
         else:
             y, _ = model.advance(u, before, *scalars)
         return self.terms(model, u, scalars, y, aux)
+
+
+def _begin(model: Any, dtype: Any) -> Any:
+    """Return the initial state of one sequence, in the precision of the parameters."""
+    return cast(model.initial_state(1), dtype)
 
 
 def cast(tree: Any, dtype: Any) -> Any:

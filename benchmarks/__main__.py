@@ -20,6 +20,7 @@ COMMANDS = {
     "scaling": "tsjax over the size of the data, in memory and from disk",
     "population": "many models at once against one after the other",
     "accuracy": "error of an experiment after a time of training",
+    "published": "error on measured benchmarks beside published figures",
     "causal_convolution": "forms of a convolution against flax",
     "checkpoints": "what saving after every epoch costs",
 }
@@ -33,7 +34,7 @@ def main(line: Sequence[str]) -> int:
         told = f"there is no benchmark {name!r}" if name else "name a benchmark"
         print(
             f"{told}; there are\n{listed}\n"
-            f"  {'all':20} all but accuracy, which needs an experiment\n"
+            f"  {'all':20} all but accuracy and published, which need measured data\n"
             "python -m benchmarks NAME --help tells the options.",
             file=sys.stderr,
         )
@@ -55,12 +56,14 @@ def main(line: Sequence[str]) -> int:
 
 
 def options_of_all(arguments: Sequence[str]) -> dict[str, argparse.Namespace]:
-    """Return the options of every command that needs no experiment; each has those it knows."""
-    parser_of("all", "All benchmarks but accuracy, one after the other.").parse_args(arguments)
+    """Return the options of every command that needs no data; each has those it knows."""
+    parser_of("all", "All benchmarks but accuracy and published, one after the other.").parse_args(
+        arguments
+    )
     return {
         name: _module(name).parser().parse_known_args(arguments)[0]
         for name in COMMANDS
-        if name != "accuracy"
+        if name not in ("accuracy", "published")
     }
 
 

@@ -134,7 +134,8 @@ def test_wrong_options_are_told(benchmarks, capsys, line, told):
 def test_all_gives_each_command_the_options_it_has(benchmarks):
     """Those that a command lacks are left out, and it has its own defaults for the rest."""
     given = benchmarks.options_of_all(["--peers", "p", "--rounds", "3", "--seconds", "0.5"])
-    assert list(given) == [name for name in benchmarks.COMMANDS if name != "accuracy"]
+    with_data = {"accuracy", "published"}
+    assert list(given) == [name for name in benchmarks.COMMANDS if name not in with_data]
     assert (given["training"].peers, given["training"].seconds) == ("p", 0.5)
     assert given["training"].cells is None
     assert (given["startup"].peers, given["startup"].rounds) == ("p", 3)
@@ -355,5 +356,31 @@ def test_commands_run_without_peers(name):
 
 
 def test_the_tiny_sizes_leave_no_command_out(benchmarks):
-    """All but accuracy, which has a test of its own."""
-    assert {*TINY, "accuracy"} == set(benchmarks.COMMANDS)
+    """All but those on measured data, which have tests of their own."""
+    assert {*TINY, "accuracy", "published"} == set(benchmarks.COMMANDS)
+
+
+def test_published_refuses_what_it_cannot_run(benchmarks, capsys, tmp_path):
+    """A set that is not known, and a folder that is not there."""
+    for arguments, part in (
+        (["--sets", "silverbox"], "there is no folder"),
+        (["--sets", "nothing"], "no row is left; --sets are silverbox, wiener_hammerstein"),
+    ):
+        assert benchmarks.main(["published", "--data", str(tmp_path), *arguments]) == 1
+        err = capsys.readouterr().err
+        print(err)
+        assert part in err
+
+
+@pytest.mark.slow
+def test_published_trains_a_row(tmp_path):
+    """Each seed in a process of its own; the lines have each file and the time."""
+    from tsjax_core.data.simulated import write_duffing
+
+    module = module_of("published")
+    write_duffing(tmp_path / "set", n_train=2, n=512)
+    changes = ("model.order=2", "polish.iterations=2")
+    row = module.Row("set", "core/linear", None, changes, 16.0, "nothing")
+    lines = module.measure(row, tmp_path, range(1))
+    assert any(re.search(r"multisine.* \d\.\d+ \(", line) for line in lines)
+    assert "seconds of the process" in lines[-1]

@@ -57,9 +57,8 @@ def main(line: Sequence[str]) -> int:
 
 def options_of_all(arguments: Sequence[str]) -> dict[str, argparse.Namespace]:
     """Return the options of every command that needs no data; each has those it knows."""
-    parser_of("all", "All benchmarks but accuracy and published, one after the other.").parse_args(
-        arguments
-    )
+    about = "All benchmarks but accuracy and published, one after the other."
+    parser_of("all", about).parse_args(arguments)
     return {
         name: _module(name).parser().parse_known_args(arguments)[0]
         for name in COMMANDS

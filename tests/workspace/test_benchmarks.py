@@ -373,7 +373,7 @@ def test_published_refuses_what_it_cannot_run(benchmarks, capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_published_trains_a_row(tmp_path):
+def test_published_trains_a_row(module_of, tmp_path):
     """Each seed in a process of its own; the lines have each file and the time."""
     from tsjax_core.data.simulated import write_duffing
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -307,3 +308,31 @@ def test_there_must_be_a_study_to_go_on_with(ray, pipeline, tmp_path):
     with pytest.raises(RunDirectoryError, match="holds no study to go on with") as caught:
         new_optimizer(pipeline).restore(tmp_path)
     print(caught.value)
+
+
+@pytest.mark.slow
+def test_the_data_are_sent_once_however_many_trials_there_are(ray, pipeline, tmp_path):
+    """The pipeline is in Ray's object store; each worker reads it from there."""
+    file = str(tmp_path / "transfers")
+
+    # Within the function, so that workers get both by value.
+    def arrive(what):
+        with Path(file).open("a", encoding="utf-8") as stream:
+            stream.write(f"{what}\n")
+        return Marker()
+
+    class Marker:
+        """Writes a line each time it is pickled, and each time it is read again."""
+
+        def __reduce__(self):
+            arrive("sent")
+            return arrive, ("received",)
+
+    marked = replace(pipeline)
+    object.__setattr__(marked, "marker", Marker())
+    config = {"hidden_size": 2, "lr": tune.grid_search([1e-3, 2e-3, 3e-3, 4e-3])}
+    study = new_optimizer(marked).optimize(config, 1, directory=tmp_path / "study")
+    assert [trial.status for trial in study.trials] == ["finished"] * 4
+    seen = Path(file).read_text(encoding="utf-8").splitlines()
+    assert seen.count("sent") == 1
+    assert seen.count("received") >= 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -115,6 +117,44 @@ def test_a_study_that_was_killed_goes_on(write_study, tmp_path):
         assert kept[0] == rows[0]["seconds"], trial
     assert (study / "best.toml").exists()
     assert len((study / "trials.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "search",
+    [
+        'scheduler = "pbt"\ntrials = 4\nepochs = 60',
+        'scheduler = "asha"\nalgorithm = "optuna"\ntrials = 3\nepochs = 400',
+        "pack = 2\ntrials = 2\nepochs = 1200",
+    ],
+    ids=["population", "asha and optuna", "pack"],
+)
+def test_every_way_to_search_goes_on_after_a_kill(write_study, tmp_path, search):
+    """The scheduler, the search and the members of a pack are where they were."""
+    if "optuna" in search:
+        pytest.importorskip("optuna", reason="optuna is an extra")
+    file = write_study(search, '"train.lr" = { loguniform = [1e-4, 1e-2] }')
+    study = tmp_path / "study"
+    with running("-c", COMMAND, "tune", file, "--out", study, log=tmp_path / "first") as process:
+        wait_for(lambda: [*study.glob("trials/*_*/checkpoint_*")], process)
+        time.sleep(1.0)
+        kill(process)
+    seen = entries(study)
+    assert seen
+    with running("-c", COMMAND, "tune", "--resume", study, log=tmp_path / "second") as process:
+        assert process.wait(PATIENCE) == 0
+    assert entries(study)[: len(seen)] == seen
+    trials = int(re.search(r"trials = (\d)", search).group(1))
+    epochs = int(re.search(r"epochs = (\d+)", search).group(1))
+    with (study / "trials.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == trials
+    counts = [int(row["epochs"]) for row in rows]
+    if "asha" in search:
+        assert max(counts) == epochs
+    else:
+        assert counts == trials * [epochs]
+    assert (study / "best.toml").exists()
 
 
 @pytest.mark.slow

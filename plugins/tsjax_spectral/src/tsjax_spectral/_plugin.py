@@ -36,6 +36,6 @@ def tsjax_transforms() -> Mapping[str, Callable[..., BatchTransform]]:
 @hookimpl
 def tsjax_plots() -> Mapping[str, Callable[..., Any]]:
     """Return the plots of `spectral`."""
-    from tsjax_spectral.plots import plot_spectrogram
+    from tsjax_spectral.plots import plot_frequency_response, plot_spectrogram
 
-    return {"spectrogram": plot_spectrogram}
+    return {"frequency_response": plot_frequency_response, "spectrogram": plot_spectrogram}

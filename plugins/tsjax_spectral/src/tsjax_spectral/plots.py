@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tsjax_core.types import AnyArray, HostArray
+from tsjax_core.errors import DataError
+from tsjax_core.types import AnyArray, HostArray, Signals
+from tsjax_spectral.averaged import average_response
 from tsjax_spectral.fourier import spectrogram
 from tsjax_spectral.response import FrequencyResponse
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 100
+_BLUE, _ORANGE = "#0072B2", "#D55E00"
+"""Two colours that the colour-blind can distinguish (Okabe and Ito)."""
 
 
 def plot_spectrogram(
@@ -100,6 +104,71 @@ def plot_response(estimate: FrequencyResponse, title: str = "") -> Figure:
     axes[1, 0].set_ylabel("phase in deg")
     axes[0, 0].legend(fontsize="small")
     figure.suptitle(title)
+    return figure
+
+
+def plot_frequency_response(
+    pred: AnyArray,
+    target: AnyArray,
+    *,
+    batch: Mapping[str, AnyArray],
+    signals: Signals,
+    title: str = "",
+) -> Figure:
+    """Plot the frequency responses from the inputs to measured and to simulated outputs.
+
+    Each pair of output and input has a column: magnitudes with twice their standard deviation,
+    phases, and the coherence, which is below 1 where noise or nonlinearity act. Where both curves
+    part and the coherence is high, the model lacks linear dynamics. A record that is too short for
+    averages has a sentence in the place of curves.
+
+    Args:
+        pred: Simulated outputs (time, n_y).
+        target: Measured ones; NaN where there are none.
+        batch: The sample of the file, with `u` (time, n_u).
+        signals: Names of the channels, and the sampling time.
+        title: Text above the figure.
+    """
+    from matplotlib.figure import Figure
+
+    u = np.asarray(batch["u"], np.float64)
+    u = u[0] if u.ndim == 3 else u
+    dt = 1.0 if signals.dt is None else signals.dt
+    n_y, n_u = np.shape(target)[1], u.shape[1]
+    try:
+        found = {
+            "measured": average_response(u, target, dt=dt),
+            "simulated": average_response(u, pred, dt=dt),
+        }
+    except DataError as error:
+        figure = Figure(figsize=(6.0, 1.2), dpi=_DPI)
+        figure.text(0.02, 0.4, f"{title}\nNo frequency response: {error}", wrap=True)
+        return figure
+    columns = n_y * n_u
+    size = (max(6.0, min(3.6 * columns, 24.0)), 7.0)
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    axes = figure.subplots(3, columns, sharex=True, squeeze=False, height_ratios=(2, 2, 1))
+    for column in range(columns):
+        i, k = divmod(column, n_u)
+        gain, phase, share = axes[:, column]
+        for (label, each), colour in zip(found.items(), (_BLUE, _ORANGE), strict=True):
+            h, std = each.response[:, i, k], each.std[:, i, k]
+            gain.plot(each.frequency, _decibels(np.abs(h)), color=colour, label=label)
+            low, high = (_decibels(np.abs(h) + sign * 2.0 * std) for sign in (-1.0, 1.0))
+            gain.fill_between(each.frequency, low, high, color=colour, alpha=0.2, lw=0)
+            angle = np.rad2deg(np.unwrap(np.angle(np.nan_to_num(h))))
+            phase.plot(each.frequency, np.where(np.isnan(h), np.nan, angle), color=colour)
+            share.plot(each.frequency, each.coherence[:, i], color=colour)
+        gain.set_title(f"{signals.inputs[k]} to {signals.outputs[i]}", fontsize="medium")
+        share.set_ylim(0.0, 1.05)
+        share.set_xlabel("frequency per sample" if signals.dt is None else "frequency in Hz")
+        if found["measured"].frequency[-1] > 0.0:
+            share.set_xscale("log")
+    axes[0, 0].set_ylabel("magnitude in dB")
+    axes[1, 0].set_ylabel("phase in deg")
+    axes[2, 0].set_ylabel("coherence")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    figure.suptitle(title, x=0.02, ha="left")
     return figure
 
 

@@ -123,9 +123,9 @@ def test_a_study_that_was_killed_goes_on(write_study, tmp_path):
 @pytest.mark.parametrize(
     "search",
     [
-        'scheduler = "pbt"\ntrials = 4\nepochs = 60',
-        'scheduler = "asha"\nalgorithm = "optuna"\ntrials = 3\nepochs = 400',
-        "pack = 2\ntrials = 2\nepochs = 1200",
+        'scheduler = "pbt"\ntrials = 4\nepochs = 12',
+        'scheduler = "asha"\nalgorithm = "optuna"\ntrials = 3\nepochs = 90',
+        "pack = 2\ntrials = 2\nepochs = 300",
     ],
     ids=["population", "asha and optuna", "pack"],
 )

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tsjax_core.checks import check_choices, check_counts
-from tsjax_core.errors import ModelError
+from tsjax_core.errors import ConfigError, ModelError
 from tsjax_core.models.linear import Linear
 from tsjax_core.models.scaling import Standardize, require_signals
 from tsjax_core.types import Array, HostArray, Signals
+from tsjax_ss.embedding import load_blocks
 from tsjax_ss.features import ACTIVATIONS, StateFeatures, compute_monomials, list_monomials
 
 
@@ -37,6 +38,9 @@ class NeuralSS:
         degree: Highest degree of the monomials, which begin at 2.
         direct: Whether the present input acts on the present output.
         horizon: Samples that the identification of the linear model looks at, see `core/linear`.
+        begin: A run, or a saved model, of `ss/wiener`, `ss/hammerstein` or `ss/wiener_hammerstein`
+            that was trained on the same data: its equations in the place of the linear model. Units
+            of the hidden layer beyond its own act on nothing at first.
     """
 
     order: int | None = None
@@ -45,6 +49,7 @@ class NeuralSS:
     degree: int = 3
     direct: bool = True
     horizon: int | None = None
+    begin: str | None = None
 
     reads: ClassVar[tuple[str, ...]] = ("u",)
 
@@ -73,7 +78,10 @@ class NeuralSS:
 
         Raises:
             DataError: The records are too short for the horizon.
+            ConfigError: `begin` does not fit the data, or the other options.
         """
+        if self.begin is not None:
+            return self._begin_from(self.begin, signals, rngs)
         linear, begun = self.linear().identify(signals, train, valid, rngs=rngs)
         spec = replace(self, order=linear.order)
         model = spec.build(signals, rngs=rngs)
@@ -82,6 +90,40 @@ class NeuralSS:
             variable = getattr(model, name)
             variable[...] = jnp.asarray(getattr(own, name), variable.dtype)
         model.y_offset[...] = jnp.asarray(own.offset, model.y_offset.dtype)
+        return spec, model
+
+    def _begin_from(
+        self, path: str, signals: Signals, rngs: nnx.Rngs
+    ) -> tuple[NeuralSS, NeuralSSModel]:
+        """Return the specification and the model that a model of blocks is a case of."""
+        found = load_blocks(path, signals)
+        for name, own, wanted in (
+            ("order", self.order or found.order, found.order),
+            ("features", self.features, found.features),
+        ):
+            if own != wanted:
+                raise ConfigError(
+                    f"{name} = {own!r}, and the model in begin = {path!r} has {wanted!r}; give "
+                    f"{name} = {wanted!r}.",
+                    key=name,
+                )
+        if self.hidden_size < found.width:
+            raise ConfigError(
+                f"hidden_size = {self.hidden_size}, and the model in begin = {path!r} has "
+                f"{found.width} units; give so many or more.",
+                key="hidden_size",
+            )
+        spec = replace(self, order=found.order)
+        model = spec.build(signals, rngs=rngs)
+        for name in ("a", "b", "c", "d", "x_offset", "y_offset"):
+            variable = getattr(model, name)
+            variable[...] = jnp.asarray(getattr(found, name), variable.dtype)
+        for name in ("hidden_state", "hidden_input", "hidden_bias"):
+            variable = getattr(model, name)
+            variable[...] = variable[...].at[: found.width].set(getattr(found, name))
+        for name in ("to_state", "to_output"):
+            variable = getattr(model, name)
+            variable[...] = variable[...].at[:, : found.width].set(getattr(found, name))
         return spec, model
 
 

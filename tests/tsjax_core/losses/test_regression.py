@@ -96,3 +96,19 @@ def test_metrics_take_prediction_and_target_alone():
     pred, target, mean, std = data(4)
     for metric in (tc.mse, tc.mae, tc.rmse, tc.nrmse, tc.fit_percent, tc.vaf):
         assert float(metric(pred, target)) == float(metric(pred, target, mean, std))
+
+
+@pytest.mark.parametrize(
+    "metric", [tc.nrmse, tc.fit_percent, tc.vaf], ids=lambda metric: metric.__name__
+)
+@pytest.mark.parametrize("library", [np, jnp], ids=["numpy", "jax"])
+def test_a_channel_at_rest_is_left_out_of_the_mean(metric, library):
+    """Relative to a spread of 0 every error is infinite; alone it stays so."""
+    rng = np.random.default_rng(0)
+    moving = rng.standard_normal((1, 300, 1)).astype(np.float32)
+    resting = np.full((1, 300, 1), 0.2, np.float32)
+    target = library.asarray(np.concatenate([moving, resting], axis=-1))
+    pred = target + library.asarray(0.1 * rng.standard_normal((1, 300, 2)), np.float32)
+    both, one = metric(pred, target), metric(pred[..., :1], target[..., :1])
+    np.testing.assert_allclose(both, one, rtol=1e-5)
+    assert not np.isfinite(metric(pred[..., 1:], target[..., 1:]))

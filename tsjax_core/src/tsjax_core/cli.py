@@ -392,7 +392,7 @@ def resume(
 
 def _print_result(result: RunResult, experiment: Experiment, console: Console) -> None:
     """Print what a training ended with; exit with 1 where it ended for a bad reason."""
-    from tsjax_core.experiments.report import early_errors, score_table
+    from tsjax_core.experiments.report import early_errors, flat_outputs, score_table
     from tsjax_core.experiments.run import STOPPED
 
     options = experiment.train
@@ -416,8 +416,9 @@ def _print_result(result: RunResult, experiment: Experiment, console: Console) -
     console.print(f"kept the model of {which} ({why})")
     console.print(score_table(result.evaluation))
     console.print(f"initial state: {result.evaluation.initial_state}")
-    if sentence := early_errors(result.evaluation):
-        console.print(f"note: {sentence}")
+    for sentence in (early_errors(result.evaluation), flat_outputs(result.evaluation)):
+        if sentence:
+            console.print(f"note: {sentence}")
     console.print(f"run: {result.path}")
     for figure in result.figures:
         console.print(f"figure: {figure}")
@@ -487,7 +488,7 @@ def evaluate(
     keep_compiled_programs()
     from tsjax_core.errors import ConfigError
     from tsjax_core.experiments.new_files import score_files
-    from tsjax_core.experiments.report import early_errors, score_table
+    from tsjax_core.experiments.report import early_errors, flat_outputs, score_table
     from tsjax_core.experiments.run import load_learner
 
     if data and split is not None:
@@ -499,8 +500,9 @@ def evaluate(
     console = make_console()
     console.print(score_table(evaluation, "the files given" if data else None))
     console.print(f"initial state: {evaluation.initial_state}")
-    if sentence := early_errors(evaluation):
-        console.print(f"note: {sentence}")
+    for sentence in (early_errors(evaluation), flat_outputs(evaluation)):
+        if sentence:
+            console.print(f"note: {sentence}")
 
 
 @app.command()

@@ -248,9 +248,12 @@ class HDF5Store:
                 # The lock is held over the read: another thread may close the file after it.
                 with self._lock, reading(path):
                     dataset = self._dataset(path, layout.dataset)
-                    blocks[layout.dataset] = dataset[start : start + len(out)]
+                    part = slice(start, start + len(out))
+                    blocks[layout.dataset] = dataset[0, part] if layout.is_row else dataset[part]
             block = blocks[layout.dataset]
-            _assign(out[:, j], block if layout.column is None else block[:, layout.column])
+            # A data set of one column is one channel, and has two axes.
+            flat = block.reshape(-1) if layout.column is None else block[:, layout.column]
+            _assign(out[:, j], flat)
 
     def _dataset(self, path: Path, name: str) -> Any:
         import h5py

@@ -1,7 +1,8 @@
 """Where signals and scalars lie inside an HDF5 file.
 
 A name is the path of a 1-D data set in the file, such as `u` or `imu/acc_x`, or `name:column` for
-one column of a 2-D (time, columns) data set.
+one column of a 2-D (time, columns) data set. A data set of one row or one column, as MATLAB writes
+vectors, is one channel and is named as a 1-D one.
 """
 
 from __future__ import annotations
@@ -34,13 +35,17 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Place and type of one channel. `offset` is in bytes, None where only HDF5 can read it."""
+    """Place and type of one channel. `offset` is in bytes, None where only HDF5 can read it.
+
+    `shape` has time as its first axis; `is_row` says that the file has it as the second one.
+    """
 
     dataset: str
     column: int | None
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offset: int | None
+    is_row: bool = False
 
     @property
     def length(self) -> int:
@@ -80,7 +85,7 @@ def signal_names(file: h5py.File) -> list[str]:
 
     def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset) and item.shape is not None and item.dtype.kind in "iuf":
-            if item.ndim == 1:
+            if item.ndim == 1 or _is_vector(item):
                 names.append(name)
             elif item.ndim == 2:
                 names.extend(f"{name}:{column}" for column in range(item.shape[1]))
@@ -100,8 +105,15 @@ def find_layout(file: h5py.File, path: Path, name: str) -> Layout:
         if head and tail.isdecimal():
             dataset, base, column = _lookup(file, head), head, int(tail)
     if dataset is None:
+        _require_links(file, path, name)
         raise missing_signal(path, name, signal_names(file))
+    _require_sources(dataset, path, base)
+    _require_plain_values(dataset, path, base)
     _require_numbers(dataset, path, base)
+    if column is None and _is_vector(dataset):
+        shape = (max(dataset.shape),)
+        is_row = dataset.shape[0] == 1
+        return Layout(base, None, shape, dataset.dtype, _offset(file, dataset), is_row=is_row)
     _require_one_channel(dataset, path, base, column)
     if column is not None and column >= dataset.shape[1]:
         columns = [f"{base}:{each}" for each in range(dataset.shape[1])]
@@ -114,6 +126,80 @@ def _lookup(file: h5py.File, name: str) -> h5py.Dataset | None:
 
     item = file.get(name) if name else None
     return item if isinstance(item, h5py.Dataset) else None
+
+
+def _is_vector(dataset: h5py.Dataset) -> bool:
+    """Return whether a data set of two axes has one row or one column, and is one channel."""
+    return dataset.ndim == 2 and 1 in dataset.shape and max(dataset.shape) > 1
+
+
+def _require_links(file: h5py.File, path: Path, name: str) -> None:
+    """Raise UnreadableFileError where `name` is a link that leads nowhere."""
+    import h5py
+
+    try:
+        link = file.get(name, getlink=True)
+    except (KeyError, ValueError):
+        return
+    if isinstance(link, h5py.ExternalLink):
+        target = f"{link.path!r} in the file {link.filename!r}"
+    elif isinstance(link, h5py.SoftLink):
+        target = repr(link.path)
+    else:
+        return
+    raise UnreadableFileError(
+        f"{path}: {name!r} is a link to {target}, which is not there. Copy what it leads to beside "
+        "the file.",
+        path=path,
+        signal=name,
+    )
+
+
+def _require_sources(dataset: h5py.Dataset, path: Path, name: str) -> None:
+    """Raise UnreadableFileError where a file of a virtual data set is gone, which HDF5 fills up."""
+    import h5py
+
+    if dataset.shape is None or not dataset.is_virtual:
+        return
+    for source in dataset.virtual_sources():
+        place = path.parent / source.file_name
+        if source.file_name == ".":
+            continue
+        problem = "there is no such file" if not place.is_file() else ""
+        if not problem:
+            with h5py.File(place, "r") as other:
+                if source.dset_name not in other:
+                    problem = f"it has no data set {source.dset_name!r}"
+        if problem:
+            raise UnreadableFileError(
+                f"{path}: {name!r} is a virtual data set, and a part of it lies in {place}: "
+                f"{problem}. Copy all files of it together.",
+                path=path,
+                signal=name,
+            )
+
+
+def _require_plain_values(dataset: h5py.Dataset, path: Path, name: str) -> None:
+    """Raise UnsupportedDatasetError where attributes say that stored numbers are not values."""
+    scale, offset, fill = (
+        np.asarray(dataset.attrs.get(key, neutral)).reshape(-1)
+        for key, neutral in (("scale_factor", 1.0), ("add_offset", 0.0), ("_FillValue", np.nan))
+    )
+    for key, values, neutral in (("scale_factor", scale, 1.0), ("add_offset", offset, 0.0)):
+        if values.size != 1 or values.dtype.kind not in "iuf" or float(values[0]) != neutral:
+            raise UnsupportedDatasetError(
+                f"{path}: {name!r} has the attribute {key} = {values.tolist()}: what is stored is "
+                "not the value. Store the values themselves, stored * scale_factor + add_offset.",
+                path=path,
+                signal=name,
+            )
+    if fill.size == 1 and fill.dtype.kind in "iuf" and np.isfinite(fill[0]):
+        raise UnsupportedDatasetError(
+            f"{path}: {name!r} has the attribute _FillValue = {fill[0]!r}, which stands for "
+            "missing samples. Store these as NaN, in a data set of floats without the attribute.",
+            path=path,
+            signal=name,
+        )
 
 
 def _require_numbers(dataset: h5py.Dataset, path: Path, name: str) -> None:
@@ -144,6 +230,11 @@ def _require_one_channel(dataset: h5py.Dataset, path: Path, name: str, column: i
             f"has shape {shape}, and one name is one channel; "
             f"ask for a column: {name + ':0'!r} to '{name}:{shape[1] - 1}'."
         )
+        if shape[1] > shape[0]:
+            problem = (
+                f"has shape {shape}: time seems to be the second axis. Store it transposed, "
+                "(time, columns), and ask for its columns."
+            )
     else:
         problem = f"has shape {shape}; store it as (time,) or (time, columns)."
     raise UnsupportedDatasetError(f"{path}: {name!r} {problem}", path=path, signal=name)

@@ -100,13 +100,22 @@ class Polyphase:
         return self._sums(flat, at.reshape(-1), new.reshape(-1)).reshape(*new.shape, -1)
 
     def _sums(self, raw: HostArray, at: HostArray, new: HostArray) -> HostArray:
-        spans = sliding_window_view(raw.astype(np.float64), self.width, axis=0)
+        missing = np.isnan(raw)
+        if missing.any():
+            # What has a weight of 0 is not needed, and a NaN times 0 would be one.
+            out = self._weigh(np.where(missing, 0.0, raw), self.taps, at, new)
+            needed = self._weigh(missing.astype(np.float64), np.abs(self.taps), at, new)
+            return np.where(needed > 0.0, np.nan, out)
+        return self._weigh(raw.astype(np.float64), self.taps, at, new)
+
+    def _weigh(self, raw: HostArray, taps: HostArray, at: HostArray, new: HostArray) -> HostArray:
+        spans = sliding_window_view(raw, self.width, axis=0)
         phase = self._position(new) % self.ratio.numerator
         out = np.empty((len(at), raw.shape[1]))
         step = max(1, _BLOCK // (self.width * raw.shape[1]))
         for first in range(0, len(out), step):
             rows = slice(first, first + step)
-            out[rows] = np.einsum("tcw,tw->tc", spans[at[rows]], self.taps[phase[rows]])
+            out[rows] = np.einsum("tcw,tw->tc", spans[at[rows]], taps[phase[rows]])
         return out
 
 

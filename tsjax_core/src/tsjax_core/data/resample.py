@@ -19,6 +19,9 @@ from tsjax_core.types import HostArray
 ResampleMethod: TypeAlias = Literal["antialias", "linear"]
 
 _MOST = 1e4
+_MOST_UP = 50.0
+"""More samples than that for each old one are no resampling, but a time in another unit."""
+
 _FILTERS = {"antialias": antialias, "linear": linear}
 
 
@@ -140,7 +143,33 @@ class ResampledStore:
         filtering = _FILTERS[self._method](ratio)
         first, last = filtering.raw_range(start, stop, raw_length)
         raw = self._store.read_signals(path, signals, first, last)
-        return filtering.part(raw, first, start, stop).astype(np.float32)
+        out = filtering.part(raw, first, start, stop).astype(np.float32)
+        if np.isnan(out).any():
+            self._keep_measured(path, signals, start, out, raw_length)
+        return out
+
+    def _keep_measured(
+        self, path: Path, signals: Sequence[str], start: int, out: HostArray, raw_length: int
+    ) -> None:
+        """Give each new sample without a value the mean of the old ones that are nearest to it.
+
+        So every sample that was measured stays, moved by half a new sampling time at most, where
+        the filter would have needed others that are missing.
+        """
+        ratio = self.ratio(path)
+        up, down = ratio.numerator, ratio.denominator
+        # Old sample i is nearest to new sample floor(i ratio + 1/2).
+        first = max(0, ((2 * start - 1) * down) // (2 * up))
+        last = min(raw_length, ((2 * (start + len(out)) - 1) * down) // (2 * up) + 2)
+        raw = self._store.read_signals(path, signals, first, last)
+        number = (2 * np.arange(first, last) * up + down) // (2 * down) - start
+        inside = (number >= 0) & (number < len(out))
+        sums, counts = np.zeros(out.shape), np.zeros(out.shape)
+        known = np.isfinite(raw[inside])
+        np.add.at(sums, number[inside], np.where(known, raw[inside], 0.0))
+        np.add.at(counts, number[inside], known)
+        fill = np.isnan(out) & (counts > 0.0)
+        out[fill] = sums[fill] / counts[fill]
 
     def read_windows(
         self, path: Path, signals: Sequence[str], starts: HostArray, win_sz: int
@@ -160,6 +189,8 @@ class ResampledStore:
             if inside.any():
                 raw = self._store.read_windows(path, signals, first[inside], span)
                 out[inside] = filtering.windows(raw, starts[inside], win_sz)
+                # Near missing samples, the filter does not say all.
+                inside &= ~np.isnan(out).any(axis=(1, 2))
         for row in np.flatnonzero(~inside):
             start = int(starts[row])
             out[row] = self.read_signals(path, signals, start, start + win_sz)
@@ -175,6 +206,13 @@ class ResampledStore:
 
 
 def _checked_ratio(factor: float, key: str) -> Fraction:
+    if _MOST_UP < factor <= _MOST and key == "target_fs":
+        raise ConfigError(
+            f"target_fs asks for {factor:g} new samples for each one of the file, which has no "
+            "such detail: is the unit of its time or rate another one? Correct it, by time_unit for a "
+            f"column of time, or give a target_fs of at most {_MOST_UP:g} times the rate.",
+            key=key,
+        )
     if not 1 / _MOST <= factor <= _MOST:
         raise ConfigError(
             f"{key} asks for {factor:g} times the rate of the file; "

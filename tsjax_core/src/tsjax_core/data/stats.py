@@ -21,6 +21,12 @@ from tsjax_core.types import HostArray, NormStats
 
 _BLOCK = 1 << 16
 
+_STEPS = 4.0
+"""Steps of 32-bit numbers that a standard deviation has at least."""
+
+_LARGE = 1e4
+"""Below that, a channel that hardly varies is one that is constant."""
+
 
 @dataclass(frozen=True, eq=False)
 class ChannelStats:
@@ -57,12 +63,26 @@ class ChannelStats:
                 raise NonFiniteError(
                     f"{name!r} has no finite sample in {where}; leave it out.", signal=name
                 )
+            largest = max(abs(self.min[row]), abs(self.max[row]))
+            spacing = float(np.spacing(np.float32(largest)))
+            lost = (
+                f" The 32-bit numbers of models stand {spacing:.3g} apart there, and smaller changes "
+                "are lost: take the offset off in the file, in its own type."
+                if largest > _LARGE
+                else ""
+            )
             # Below `tiny`, float32 cannot hold the deviation that models divide by.
             if self.min[row] == self.max[row] or self.std[row] < np.finfo(np.float32).tiny:
                 raise ConstantChannelError(
                     f"{name!r} has the value {self.min[row]:.9g} in {where}; a channel that never "
                     "changes cannot be normalised and teaches nothing. Leave it out, or train on "
-                    "files in which it changes.",
+                    f"files in which it changes.{lost}",
+                    signal=name,
+                )
+            if self.std[row] < _STEPS * spacing and largest > _LARGE:
+                raise ConstantChannelError(
+                    f"{name!r} lies near {self.mean[row]:.9g} in {where}, and varies by "
+                    f"{self.std[row]:.3g}.{lost}",
                     signal=name,
                 )
 

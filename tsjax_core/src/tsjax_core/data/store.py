@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -9,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from tsjax_core.data.checks import listing
 from tsjax_core.data.csv import CSVStore
 from tsjax_core.data.hdf5 import HDF5Store
-from tsjax_core.errors import ConfigError, DataError, SplitError
+from tsjax_core.errors import ConfigError, DataError, SplitError, UnreadableFileError
 
 Split: TypeAlias = Literal["train", "valid", "test"]
 
@@ -63,14 +64,40 @@ def _files_below(root: Path, split: str, endings: Sequence[str]) -> tuple[Path, 
 
 
 def _data_files(folder: Path, endings: Sequence[str]) -> tuple[Path, ...]:
-    """Return the files in `folder` and below that end in `endings`, sorted."""
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in endings
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
+    """Return the files in `folder` and below that end in `endings`, sorted; links are followed.
+
+    Raises UnreadableFileError for a link that leads nowhere or in a circle, and for what is no
+    file, such as a pipe: a data set that shrinks without a word is worse than an error.
+    """
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        here = Path(place)
+        status = here.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            raise UnreadableFileError(
+                f"{here} leads back to a folder that it lies in, or to one that was read before. "
+                "Remove the link.",
+                path=here,
+            )
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            path = here / name
+            if name.startswith(".") or path.suffix.lower() not in endings:
+                continue
+            if not path.exists():
+                raise UnreadableFileError(
+                    f"{path} is a link to {path.readlink()}, which is not there. Fetch the file, "
+                    "or remove the link.",
+                    path=path,
+                )
+            if not path.is_file():
+                raise UnreadableFileError(
+                    f"{path} is no file, but a pipe or a device; write the data to a file.",
+                    path=path,
+                )
+            found.append(path)
     return tuple(sorted(found))
 
 

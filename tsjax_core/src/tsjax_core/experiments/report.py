@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,6 +96,22 @@ def early_errors(evaluation: Evaluation) -> str:
         f"the first {count} samples of each file hold {100 * share:.0f} % of the squared error: "
         "the state at their start is unknown to the model. Leave them out with n_skip, or estimate "
         'the state with initial_state = "window" and init_samples.'
+    )
+
+
+def flat_outputs(evaluation: Evaluation) -> str:
+    """Return a sentence where an output does not change in what was evaluated, else nothing."""
+    flat = dict.fromkeys(
+        channel
+        for figures in evaluation.channels.values()
+        for channel, value in figures.items()
+        if math.isinf(value)
+    )
+    if not flat:
+        return ""
+    return (
+        f"{', '.join(flat)} does not change in {evaluation.split}, so that figures relative to its "
+        "spread say nothing; means over the outputs leave it out."
     )
 
 

@@ -15,6 +15,7 @@ import shutil
 import signal
 import threading
 import tomllib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -220,6 +221,14 @@ def _complete(
             path=out,
         )
     ended, advice = phase.ended, phase.advice
+    last = learner.history[-1] if learner.history else None
+    if phase.best is None and last is not None and math.isfinite(last.valid_loss):
+        warnings.warn(
+            f"{options.monitor} had no finite value in any epoch, and cannot decide which is the "
+            "best; the model of the last epoch is kept. Monitor valid_loss instead.",
+            stacklevel=2,
+        )
+        phase = replace(phase, best=last)
     if phase.best is None:
         if ended in ("finished", STOPPED):
             ended, advice = f"gave no finite {options.monitor}", UNSTABLE

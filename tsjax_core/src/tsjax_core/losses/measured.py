@@ -13,6 +13,9 @@ import numpy as np
 
 from tsjax_core.types import AnyArray
 
+_ROUNDING = 1e-6
+"""Changes of a channel below this share of its largest value are rounding."""
+
 
 class Compared(NamedTuple):
     """A prediction beside its target.
@@ -73,12 +76,29 @@ def channel_means(compared: Compared, values: Any) -> Any:
 
 
 def mean_of_channels(compared: Compared, above: Any, below: Any) -> Any:
-    """Return the mean of `above / below`, both (n_y,), over the channels that were measured."""
+    """Return the mean of `above / below`, both (n_y,), over the channels that were measured.
+
+    Channels whose target does not change are left out, unless there is no other: relative to a
+    spread of 0 every error is infinite.
+    """
     xp = compared.xp
     known = xp.any(compared.measured, tuple(range(compared.measured.ndim - 1)))
+    flat = flat_channels(compared)
+    varying = known & ~flat
+    known = xp.where(xp.any(varying), varying, known)
+    below = xp.where(flat, 0.0, below)
     with np.errstate(divide="ignore", invalid="ignore"):
         figures = xp.where(known, above, 0.0) / xp.where(known, below, 1.0)
     return ratio(xp, xp.sum(figures), xp.sum(known))
+
+
+def flat_channels(compared: Compared) -> Any:
+    """Return which channels of the target do not change beyond rounding, (n_y,)."""
+    xp, axes = compared.xp, tuple(range(compared.measured.ndim - 1))
+    low = xp.min(xp.where(compared.measured, compared.target, xp.inf), axes)
+    high = xp.max(xp.where(compared.measured, compared.target, -xp.inf), axes)
+    largest = xp.maximum(xp.abs(low), xp.abs(high))
+    return (high - low <= _ROUNDING * largest) & xp.isfinite(largest)
 
 
 def root(xp: Any, square: Any) -> Any:

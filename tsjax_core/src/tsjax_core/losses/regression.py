@@ -116,8 +116,8 @@ def nrmse(
 ) -> Array:
     """RMSE over the standard deviation of `target`, without unit; the mean over the channels.
 
-    0 is a perfect simulation, 1 is no better than the mean of the measured output. It is infinite
-    for a channel that is constant in `target`.
+    0 is a perfect simulation, 1 is no better than the mean of the measured output. Channels that
+    are constant in `target` are left out of the mean; it is infinite where all of them are.
     """
     both = compare(pred, target)
     error = root(both.xp, channel_means(both, both.xp.square(both.error)))

@@ -209,8 +209,8 @@ def _checked_ratio(factor: float, key: str) -> Fraction:
     if _MOST_UP < factor <= _MOST and key == "target_fs":
         raise ConfigError(
             f"target_fs asks for {factor:g} new samples for each one of the file, which has no "
-            "such detail: is the unit of its time or rate another one? Correct it, by time_unit for a "
-            f"column of time, or give a target_fs of at most {_MOST_UP:g} times the rate.",
+            "such detail: is the unit of its time or rate another one? Correct it, by time_unit "
+            f"for a column of time, or give a target_fs of at most {_MOST_UP:g} times the rate.",
             key=key,
         )
     if not 1 / _MOST <= factor <= _MOST:

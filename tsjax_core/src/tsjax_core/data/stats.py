@@ -66,8 +66,8 @@ class ChannelStats:
             largest = max(abs(self.min[row]), abs(self.max[row]))
             spacing = float(np.spacing(np.float32(largest)))
             lost = (
-                f" The 32-bit numbers of models stand {spacing:.3g} apart there, and smaller changes "
-                "are lost: take the offset off in the file, in its own type."
+                f" The 32-bit numbers of models stand {spacing:.3g} apart there, and smaller "
+                "changes are lost: take the offset off in the file, in its own type."
                 if largest > _LARGE
                 else ""
             )

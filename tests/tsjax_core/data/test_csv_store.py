@@ -204,3 +204,52 @@ def test_time_that_does_not_grow(tmp_path, write_csv, told):
     for text in ("t,u\n0,1\nnan,2\n2,3\n", "t,u\n0,1\n1,2\nnan,3\n"):
         path = written(tmp_path, text)
         told(DataError, CSVStore([path], time="t").get_dt, path)
+
+
+@pytest.mark.parametrize(
+    "name, factor",
+    [
+        ("time_ms", 1e-3),
+        ("t [us]", 1e-6),
+        ("#timestamp [ns]", 1e-9),
+        ("Time (min)", 60.0),
+        ("t_s", 1.0),
+        ("times", 1.0),
+        ("msec", 1.0),
+    ],
+)
+def test_time_has_the_unit_of_its_name(tmp_path, name, factor):
+    """At the end of it; another one is given by time_unit.
+
+    The stamps of a clock are beyond 2^53, where 64-bit numbers stand 256 apart: over 59 steps of
+    5 million, that is one in a million.
+    """
+    stamps = 1_403_636_579_763_555_584 + 5_000_000 * np.arange(60)
+    rows = "\n".join(f"{stamp},1" for stamp in stamps)
+    path = written(tmp_path, f"{name},u\n{rows}\n")
+    assert CSVStore([path], time=name).get_dt(path) == pytest.approx(5e6 * factor, rel=1e-6)
+    store = CSVStore([path], time=name, time_unit="ns")
+    assert store.get_dt(path) == pytest.approx(0.005, rel=1e-6)
+
+
+def test_an_unknown_unit_of_time_is_refused(told):
+    """With those that there are."""
+    error = told(ConfigError, CSVStore, [], time="t", time_unit="weeks")
+    assert error.key == "time_unit"
+    assert "'ms', 'us'" in str(error)
+
+
+@pytest.mark.parametrize("allow_empty", [False, True])
+def test_empty_rows_at_the_end_are_no_rows(tmp_path, told, allow_empty):
+    """As programs of tables write them; within the rows they are missing samples, or refused."""
+    path = written(tmp_path, "u,y\n1,2\n3,4\n,\n ,\n\n")
+    store = CSVStore([path], allow_empty=allow_empty)
+    np.testing.assert_array_equal(store.read_signals(path, ["u", "y"]), [[1, 2], [3, 4]])
+    path = written(tmp_path, "u,y\n1,2\n,\n3,4\n", "b.csv")
+    store = CSVStore([path], allow_empty=allow_empty)
+    if allow_empty:
+        got = store.read_signals(path, ["u", "y"])
+        np.testing.assert_array_equal(got, [[1, 2], [np.nan, np.nan], [3, 4]])
+    else:
+        error = told(UnsupportedDatasetError, store.read_signals, path, ["u"])
+        assert "line 3, column 'u': the cell is empty" in str(error)

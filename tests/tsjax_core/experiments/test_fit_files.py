@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tsjax_core import load_model, predict
+from tsjax_core.errors import TrainingError
+from tsjax_core.experiments import fit_files
 from tsjax_core.experiments.run import load_learner
 
 
@@ -77,11 +80,24 @@ def test_an_experiment_is_compared_with_a_recipe(oscillator, tsjax, tmp_path):
     assert {"linear", "experiment"} <= {path.name for path in out.iterdir()}
     assert "training experiment: as the experiment says" in text
     assert "begun as the linear model" in text or "pip install tsjax-ss" in text
-    file.write_text(data)
-    only = tmp_path / "only"
-    status, text, err = tsjax("train", file, "--out", only, *recipe)
-    assert (status, "training experiment" in text) == (0, False)
-    status, _, err = tsjax("train", file, "--out", only, *recipe)
+    status, _, err = tsjax("train", file, "--out", out, *recipe)
     assert (status, "exists and is not empty" in err) == (2, True)
     status, _, err = tsjax("train", file, "--seconds", "4")
     assert (status, "--seconds 4 is the time of a recipe" in err) == (2, True)
+
+
+def test_an_experiment_without_a_model_is_data_for_a_recipe(oscillator, tmp_path, monkeypatch):
+    """Its own windows are not those of the recipe."""
+    file = tmp_path / "data.toml"
+    file.write_text(f"[data]\ndataset = {str(oscillator)!r}\nu = ['u']\ny = ['y']\nwin_sz = 9\n")
+    seen = []
+
+    def note(candidates, *_):
+        seen.extend(candidates)
+        raise TrainingError("that is enough.")
+
+    monkeypatch.setattr(fit_files, "try_candidates", note)
+    with pytest.raises(TrainingError):
+        fit_files.train_by_recipe(file, [], tmp_path / "out", Console(quiet=True), recipe="fast")
+    assert "experiment" not in [candidate.name for candidate in seen]
+    assert all(candidate.experiment.data["win_sz"] == 128 for candidate in seen)

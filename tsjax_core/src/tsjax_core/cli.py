@@ -454,7 +454,9 @@ def fit(
     dt: Annotated[
         float | None, typer.Option(help="Sampling time in s, where the files do not state it.")
     ] = None,
-    time: Annotated[str | None, typer.Option(help="CSV column of time in s.")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="CSV column of time, in s or the unit that its name ends in.")
+    ] = None,
     delimiter: Annotated[str, typer.Option(help="Character between the cells of CSV files.")] = ",",
 ) -> None:
     """Find a model of measured files: linear, nonlinear state space and GRU, judged on new data."""

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from tsjax_core.checks import choice
 from tsjax_core.data.checks import missing_signal, sample_range, window_starts
-from tsjax_core.data.csv_table import Table, read_table
+from tsjax_core.data.csv_table import UNITS, Table, read_table
 from tsjax_core.errors import ConfigError
 from tsjax_core.types import HostArray
 
@@ -29,8 +30,10 @@ class CSVStore:
     Args:
         paths: The files.
         delimiter: The character between two cells.
-        time: The column of time in seconds that gives the sampling time. Every time in it lies
-            within a tenth of a sampling time of an even grid, so no sample is missing.
+        time: The column of time that gives the sampling time. Every time in it lies within a tenth
+            of a sampling time of an even grid, so no sample is missing.
+        time_unit: Its unit: s, ms, us, ns, min or h. Unless given, the one at the end of its name,
+            such as `t [ms]` or `time_us`, and seconds where there is none.
         allow_empty: Take an empty cell as a missing sample, NaN, instead of refusing it.
 
     Raises UnreadableFileError, MissingSignalError, UnsupportedDatasetError, WindowError and, for
@@ -43,6 +46,7 @@ class CSVStore:
         *,
         delimiter: str = ",",
         time: str | None = None,
+        time_unit: str | None = None,
         allow_empty: bool = False,
     ) -> None:
         if not isinstance(delimiter, str) or len(delimiter) != 1:
@@ -53,6 +57,9 @@ class CSVStore:
         self._paths = tuple(Path(path) for path in paths)
         self._delimiter = delimiter
         self._time = time
+        if time_unit is not None:
+            choice("time_unit", time_unit, tuple(UNITS))
+        self._time_unit = time_unit
         self._allow_empty = allow_empty
         self._lengths: dict[Path, int] = {}
         self._dts: dict[Path, float | None] = {}
@@ -133,7 +140,13 @@ class CSVStore:
         with self._lock:
             table = self._tables.pop(path, None)
             if table is None:
-                table = read_table(path, self._delimiter, self._time, allow_empty=self._allow_empty)
+                table = read_table(
+                    path,
+                    self._delimiter,
+                    self._time,
+                    time_unit=self._time_unit,
+                    allow_empty=self._allow_empty,
+                )
                 self._lengths[path] = table.length
             self._tables[path] = table
             held = sum(each.nbytes for each in self._tables.values())

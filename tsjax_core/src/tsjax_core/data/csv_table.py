@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import numpy as np
 from tsjax_core.data.checks import missing_signal
 from tsjax_core.errors import DataError, UnreadableFileError, UnsupportedDatasetError
 from tsjax_core.types import HostArray
+
+UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
+"""Units of a column of time, in seconds."""
 
 _TIME_TOLERANCE = 0.1
 _OTHER_DELIMITERS = (";", "\t", "|", ",")
@@ -49,10 +53,18 @@ class Table:
         return column
 
 
-def read_table(path: Path, delimiter: str, time: str | None, *, allow_empty: bool = False) -> Table:
+def read_table(
+    path: Path,
+    delimiter: str,
+    time: str | None,
+    *,
+    time_unit: str | None = None,
+    allow_empty: bool = False,
+) -> Table:
     """Parse `path`, with `time` as the column that gives the sampling time.
 
-    With `allow_empty`, an empty cell is a missing sample, NaN.
+    Without `time_unit`, the unit is the one at the end of the column's name, seconds without one.
+    With `allow_empty`, an empty cell is a missing sample, NaN. Empty rows at the end are no rows.
 
     Raises UnreadableFileError, and MissingSignalError or DataError for the column of time.
     """
@@ -77,7 +89,10 @@ def read_table(path: Path, delimiter: str, time: str | None, *, allow_empty: boo
         if time not in names:
             raise missing_signal(path, time, names, what="column of time")
         _require_numbers(path, time, bad)
-        dt = _even_dt(path, time, values[:, names.index(time)])
+        unit = time_unit or unit_of(time)
+        # Stamps of a clock are large: what is left after the first has the file's precision.
+        stamps = values[:, names.index(time)]
+        dt = _even_dt(path, time, (stamps - stamps[0]) * UNITS[unit], stamps[0] * UNITS[unit])
     # A value beyond float32 becomes infinite, which the statistics report with its place.
     with np.errstate(over="ignore", invalid="ignore"):
         columns = np.ascontiguousarray(values.T, np.float32)
@@ -133,36 +148,64 @@ def _parse_slowly(
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter)
         next(reader)
-        for cells in reader:
+        waiting: list[tuple[int, list[str]]] = []
+        for line, cells in ((reader.line_num, cells) for cells in reader):
             if not cells:
                 continue
-            if len(cells) != len(names):
-                raise _unreadable(
-                    path,
-                    f"{len(cells)} cells and {len(names)} columns ({', '.join(names)}). "
-                    "Give every row one cell per column.",
-                    line=reader.line_num,
-                )
-            row = []
-            for name, cell in zip(names, cells, strict=True):
-                try:
-                    row.append(float(cell))
-                except ValueError:
-                    row.append(np.nan)
-                    if allow_empty and not cell.strip():
-                        continue
-                    bad.setdefault(name, (reader.line_num, cell))
-            rows.append(row)
-    return np.array(rows, np.float64), bad
+            # Programs of tables write rows of empty cells behind the last one.
+            waiting.append((line, cells))
+            if not any(cell.strip() for cell in cells):
+                continue
+            for number, row in waiting:
+                rows.append(_parse_row(path, number, row, names, bad, allow_empty=allow_empty))
+            waiting = []
+    return np.array(rows, np.float64).reshape(len(rows), len(names)), bad
 
 
-def _even_dt(path: Path, name: str, times: HostArray) -> float | None:
+def _parse_row(
+    path: Path,
+    line: int,
+    cells: list[str],
+    names: tuple[str, ...],
+    bad: dict[str, tuple[int, str]],
+    *,
+    allow_empty: bool,
+) -> list[float]:
+    """Return the numbers of a row, NaN where there is none; `bad` gets the first of each column."""
+    if len(cells) != len(names):
+        raise _unreadable(
+            path,
+            f"{len(cells)} cells and {len(names)} columns ({', '.join(names)}). "
+            "Give every row one cell per column.",
+            line=line,
+        )
+    row = []
+    for name, cell in zip(names, cells, strict=True):
+        try:
+            row.append(float(cell))
+        except ValueError:
+            row.append(np.nan)
+            if allow_empty and not cell.strip():
+                continue
+            bad.setdefault(name, (line, cell))
+    return row
+
+
+def unit_of(name: str) -> str:
+    """Return the unit in which a column of time is by its name: "t [ms]", "time_us", "Time (s)"."""
+    found = re.search(r"(?:[\[(]\s*|_)(ns|us|µs|ms|s|min|h)\s*[\])]?\s*$", name)
+    return found.group(1) if found else "s"
+
+
+def _even_dt(path: Path, name: str, times: HostArray, begin: float) -> float | None:
+    """Return the step of `times` in s, which count from the time `begin`."""
     if len(times) == 1:
         return None
     dt = float(times[-1] - times[0]) / (len(times) - 1)
     if not (np.isfinite(dt) and dt > 0):
         raise DataError(
-            f"{path}, column {name!r}: time goes from {times[0]} s to {times[-1]} s; it must grow.",
+            f"{path}, column {name!r}: time goes from {begin:.9g} s to "
+            f"{begin + times[-1]:.9g} s; it must grow.",
             path=path,
             signal=name,
         )
@@ -170,8 +213,9 @@ def _even_dt(path: Path, name: str, times: HostArray) -> float | None:
     worst = int(np.argmax(np.where(np.isnan(away), np.inf, away)))
     if not away[worst] <= _TIME_TOLERANCE * dt:
         raise DataError(
-            f"{path}, column {name!r}: times are uneven. Row {worst + 1} is at {times[worst]} s, "
-            f"and {len(times)} even steps of {dt:.6g} s put it at {times[0] + worst * dt:.6g} s "
+            f"{path}, column {name!r}: times are uneven. Row {worst + 1} is at "
+            f"{begin + times[worst]:.6g} s, and {len(times)} even steps of {dt:.6g} s put it at "
+            f"{begin + worst * dt:.6g} s "
             f"(allowed: {_TIME_TOLERANCE:g} steps off). Resample the signals to an even grid, or "
             "leave the column of time out and give dt.",
             path=path,

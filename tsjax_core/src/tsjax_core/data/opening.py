@@ -106,6 +106,7 @@ def open_signals(
     preload: bool = False,
     delimiter: str = ",",
     time: str | None = None,
+    time_unit: str | None = None,
     target_fs: float | None = None,
     resample: Literal["antialias", "linear"] = "antialias",
     dt: float | None = None,
@@ -114,14 +115,16 @@ def open_signals(
     """Return the store that reads `paths`, at the rate `target_fs` where that is given.
 
     `store` names another store than that of the files' format, with its options. It is given those
-    of `paths`, `store` (that of the format), `preload`, `delimiter`, `time`, `allow_empty`,
-    `target_fs` and `dt` that it declares; one that declares `target_fs` resamples by itself.
+    of `paths`, `store` (that of the format), `preload`, `delimiter`, `time`, `time_unit`,
+    `allow_empty`, `target_fs` and `dt` that it declares; one that declares `target_fs` resamples by
+    itself.
     """
     options = {"target_fs": target_fs, "resample": resample, "dt": dt}
     own: dict[str, Any] = {
         "preload": preload,
         "delimiter": delimiter,
         "time": time,
+        "time_unit": time_unit,
         "allow_empty": allow_empty,
     }
     if store is None:

@@ -44,6 +44,7 @@ def create_grain_dls(
     resident: bool | None = None,
     delimiter: str = ",",
     time: str | None = None,
+    time_unit: str | None = None,
     n_batches: int | None = None,
     balance: str | None = None,
     further: Mapping[str, Sequence[str]] | None = None,
@@ -84,7 +85,9 @@ def create_grain_dls(
         resident: Keep the training signals on the device; if not given, where they take less
             than 1 GiB.
         delimiter: Character between the cells of CSV files.
-        time: CSV column of time in seconds, which gives the sampling time.
+        time: CSV column of time, which gives the sampling time.
+        time_unit: Its unit: s, ms, us, ns, min or h. If not given, the one at the end of its name,
+            such as "t [ms]" or "time_us", and seconds where there is none.
         n_batches: Batches in an epoch of training: exactly so many, for which windows come again
             if they must. If not given, every window comes once.
         balance: Draw training windows with replacement, so that what it names gets equal shares
@@ -93,7 +96,7 @@ def create_grain_dls(
             are not scaled and may hold NaN.
         store: Another store than that of the files' format, by name or as a table of its name and
             options. It is given what it declares of paths, store (that of the format), preload,
-            delimiter, time, target_fs and dt.
+            delimiter, time, time_unit, target_fs and dt.
         source: Another source of training windows, by name or as a table of its name and options.
             It is given what it declares of store, records, u, y, win_sz, stp_sz, bs and seed.
         split: Shares of training, validation and test of a `dataset` without splits of its own,
@@ -130,6 +133,7 @@ def create_grain_dls(
         "preload": preload,
         "delimiter": delimiter,
         "time": time,
+        "time_unit": time_unit,
         "target_fs": target_fs,
         "resample": resample,
         "dt": dt,

@@ -216,16 +216,19 @@ def open_store(
     preload: bool = False,
     delimiter: str = ",",
     time: str | None = None,
+    time_unit: str | None = None,
     allow_empty: bool = False,
 ) -> HDF5Store | CSVStore:
     """Return the store that reads `paths`, chosen by their ending.
 
-    `preload` is for HDF5, see `HDF5Store`; `delimiter`, `time` and `allow_empty` are for CSV, see
-    `CSVStore`.
+    `preload` is for HDF5, see `HDF5Store`; `delimiter`, `time`, `time_unit` and `allow_empty` are
+    for CSV, see `CSVStore`.
     Raises DataError for an unknown ending or mixed formats, ConfigError for `time` with HDF5.
     """
     if format_of_all([Path(path) for path in paths]) == "CSV":
-        return CSVStore(paths, delimiter=delimiter, time=time, allow_empty=allow_empty)
+        return CSVStore(
+            paths, delimiter=delimiter, time=time, time_unit=time_unit, allow_empty=allow_empty
+        )
     if time is not None:
         raise ConfigError(
             f"time is {time!r}, a column of CSV files, and the files are HDF5; these tell their "

@@ -66,10 +66,11 @@ def open_as_trained(
     Raises:
         DataError: A file has another sampling time than `dt`, that of the model.
     """
-    names = ("store", "preload", "delimiter", "time", "target_fs", "resample", "dt")
+    names = ("store", "preload", "delimiter", "time", "time_unit", "target_fs", "resample", "dt")
     options = {name: experiment.data[name] for name in names if name in experiment.data}
     if any(path.suffix.lower() != ".csv" for path in files):
         options.pop("time", None)
+        options.pop("time_unit", None)
     store = open_signals(files, **options, allow_empty=allow_empty)
     for path in store.paths:
         found = store.get_dt(path) if isinstance(store, SampledStore) else None

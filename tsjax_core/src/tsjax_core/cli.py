@@ -539,6 +539,62 @@ def predict(
 
 
 @app.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", help="Directories of training runs.")
+    ],
+    split: Annotated[
+        Split | None,
+        typer.Option(help="Which files of the runs' data to simulate.", show_default="test"),
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another file to simulate; may be given again.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New directory for the figures.", show_default="comparison, -2, ..."),
+    ] = None,
+) -> None:
+    """Compare the models of several runs on the same files, in a table and in figures."""
+    keep_compiled_programs()
+    from tsjax_core.directories import free_directory
+    from tsjax_core.experiments.compare_runs import (
+        compare_runs,
+        tabulate_comparison,
+        write_comparison,
+    )
+
+    comparison = compare_runs(runs, split=split or "test", files=data or [])
+    console = make_console()
+    console.print(tabulate_comparison(comparison))
+    for path in write_comparison(comparison, out or free_directory(Path("comparison"))):
+        console.print(f"figure: {path}")
+
+
+@app.command()
+def resid(
+    run: RunPath,
+    split: Annotated[
+        Split | None,
+        typer.Option(help="Which files of the run's data to simulate.", show_default="test"),
+    ] = None,
+    lags: Annotated[
+        int | None, typer.Option(help="Largest lag in samples.", show_default="25")
+    ] = None,
+) -> None:
+    """Test the residuals of a run's model: are they white, and independent of the inputs?"""
+    keep_compiled_programs()
+    from tsjax_core.experiments.check_run import check_run, tabulate_tests
+
+    found = check_run(run, split or "test", lags=lags)
+    console = make_console()
+    console.print(tabulate_tests(found))
+    for sentence in found.sentences:
+        console.print(sentence)
+
+
+@app.command()
 def info(
     path: Annotated[
         Path, typer.Argument(metavar="RUN|MODEL", help="Directory of a run or of a saved model.")

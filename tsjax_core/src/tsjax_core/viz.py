@@ -6,7 +6,7 @@ without a screen. They need matplotlib: `pip install "tsjax-core[viz]"`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,12 @@ WIDTH = 10.0
 
 DPI = 100
 MOST_SAMPLES = 4
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Colours that the colour-blind can distinguish (Okabe and Ito)."""
+
+_ZOOM = 300
+"""Samples of a stretch that is shown enlarged."""
 
 
 def _figure(n_rows: int, n_cols: int = 1, height: float = 2.2) -> tuple[Figure, HostArray]:
@@ -103,6 +109,54 @@ def plot_results(
     axes[-1, 0].set_xlabel(label)
     figure.suptitle(title)
     return figure
+
+
+def plot_comparison(
+    target: HostArray,
+    simulated: Mapping[str, HostArray],
+    *,
+    outputs: Sequence[str],
+    dt: float | None = None,
+    title: str = "",
+) -> Figure:
+    """Plot outputs that several models simulate over the measured ones, (time, n_y) each.
+
+    Each output has a row: the stretch in which the models are worst, and the error of each over the
+    whole record. `simulated` has them by name, and `dt` is the sampling time in s.
+    """
+    from matplotlib.figure import Figure
+
+    time, label = _time(len(target), dt)
+    n_y = len(outputs)
+    figure = Figure(figsize=(WIDTH, 2.2 * n_y + 1.0), dpi=DPI, layout="constrained")
+    axes = figure.subplots(n_y, 2, squeeze=False)
+    for channel, output in enumerate(outputs):
+        near, whole = axes[channel]
+        errors = {name: target[:, channel] - pred[:, channel] for name, pred in simulated.items()}
+        part = _worst_stretch(list(errors.values()))
+        near.plot(time[part], target[part, channel], color="black", label="measured")
+        for number, (name, pred) in enumerate(simulated.items()):
+            colour = COLOURS[number % len(COLOURS)]
+            near.plot(time[part], pred[part, channel], color=colour, lw=1.0, label=name)
+            whole.plot(time, errors[name], color=colour, lw=0.7)
+        near.set_ylabel(output)
+        whole.set_ylabel(f"error of {output}")
+    axes[0, 0].set_title("where the models are worst", fontsize="medium")
+    axes[0, 1].set_title("measured less simulated", fontsize="medium")
+    for axis in axes[-1]:
+        axis.set_xlabel(label)
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=min(4, len(simulated) + 1))
+    figure.suptitle(title, x=0.02, ha="left")
+    return figure
+
+
+def _worst_stretch(errors: Sequence[HostArray]) -> slice:
+    """Return the samples in which the squares of all errors together are largest."""
+    squares = np.sum([np.nan_to_num(np.square(error)) for error in errors], axis=0)
+    width = min(_ZOOM, len(squares))
+    begin = int(np.argmax(np.convolve(squares, np.ones(width), "valid")))
+    return slice(begin, begin + width)
 
 
 def plot_history(history: Sequence[EpochResult]) -> Figure:

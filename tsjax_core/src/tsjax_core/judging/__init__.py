@@ -1,0 +1,1 @@
+"""Whether a model is valid: tests of what it leaves unexplained."""

@@ -8,7 +8,7 @@ from importlib import metadata
 import pytest
 
 from tsjax_core.errors import BrokenPluginError
-from tsjax_core.registry import plugin_loading
+from tsjax_core.registry import watched_import
 from tsjax_core.registry.hookspecs import HOOKS, KINDS
 
 
@@ -53,7 +53,7 @@ class TestBrokenPlugins:
 
     def test_an_import_that_does_not_return_is_named(self, site, capsys, monkeypatch):
         """After some time, while it goes on."""
-        monkeypatch.setattr(plugin_loading, "_PATIENCE", 0.01)
+        monkeypatch.setattr(watched_import, "PATIENCE", 0.01)
         site.install("slow", f"import time\ntime.sleep(0.5)\n{site.CORE}")
         assert site.registry.resolve("metric", "slow/rmse")
         text = capsys.readouterr().err

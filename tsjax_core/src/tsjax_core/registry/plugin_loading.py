@@ -5,10 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-import sys
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from types import MappingProxyType
@@ -19,15 +16,13 @@ import pluggy
 from tsjax_core.errors import BrokenPluginError
 from tsjax_core.registry.component_checks import Component, flaw
 from tsjax_core.registry.hookspecs import HOOKS, KINDS, PROJECT, HookSpecs, Kind
+from tsjax_core.registry.watched_import import watched_import
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 SHORT_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 """What a namespace, and the name of a component within it, look like."""
-
-_PATIENCE: Final = 20.0
-"""Seconds after which a plugin is named that is still being imported."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +158,7 @@ class Plugin:
         # What a plugin does when it is imported is its own: whatever it raises, and even an exit
         # of the interpreter that it asks for, must leave the other plugins usable.
         try:
-            with self._watched_import():
+            with watched_import(f"{self.target!r} of plugin {self}"):
                 module = self._entry_point.load()
         except (Exception, SystemExit) as error:
             raise self._broken(
@@ -179,22 +174,6 @@ class Plugin:
         except (pluggy.PluginValidationError, ValueError) as error:
             raise self._broken(f"is refused: {error}", self._cure()) from error
         return manager
-
-    @contextmanager
-    def _watched_import(self) -> Iterator[None]:
-        """Name the plugin where its import does not end, and keep what it prints out of stdout."""
-        what = f"{self.target!r} of plugin {self}"
-        timer = threading.Timer(_PATIENCE, _say, [f"still importing {what}; Ctrl-C ends it"])
-        timer.daemon = True
-        timer.start()
-        try:
-            with redirect_stdout(sys.stderr):
-                yield
-        except KeyboardInterrupt:
-            _say(f"interrupted while importing {what}")
-            raise
-        finally:
-            timer.cancel()
 
     def _check_hooks(self, manager: pluggy.PluginManager, module: object) -> None:
         """Find the functions that are meant as hooks and would be passed over."""
@@ -248,11 +227,6 @@ class Plugin:
     def _asks_for_another_core(self) -> bool:
         version, asked = core_in_use(), core_requirement(self._requires)
         return bool(version and asked and is_unmet(asked, version))
-
-
-def _say(text: str) -> None:
-    """Print the only word that a user gets of an import that does not return."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def core_in_use() -> str | None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -28,15 +29,20 @@ def run(name: str, *arguments: object) -> str:
 
 
 def test_the_damping_is_found_and_physics_helps():
-    """Within 2 %, and with an error at most half that of the same network without.
+    """Within 2 % each time, and in the mean of three seeds with half the error at most.
 
-    Seeds 0, 1 and 2 give 1/3.1, 1/2.3 and 1/2.5 of its error; this is the one with the least gain.
+    How much physics helps differs between seeds, and for one seed between processors, whose
+    rounding leads the training elsewhere: 3.1, 2.3 and 2.5 times on one, 3.3, 1.9 and 2.0 on
+    another.
     """
-    out = run("mass_spring_damper.py", 1)
-    damping = float(re.search(r"damping: (\S+)", out)[1])
-    informed, plain = (float(each) for each in re.findall(r"(\S+) m with", out))
-    assert damping == pytest.approx(0.6, rel=0.02)
-    assert 2.0 * informed < plain
+    gains = []
+    for seed in range(3):
+        out = run("mass_spring_damper.py", seed)
+        damping = float(re.search(r"damping: (\S+)", out)[1])
+        assert damping == pytest.approx(0.6, rel=0.02)
+        informed, plain = (float(each) for each in re.findall(r"(\S+) m with", out))
+        gains.append(plain / informed)
+    assert np.exp(np.mean(np.log(gains))) > 2.0
 
 
 def test_the_pendulum_needs_a_tenth_of_the_data():

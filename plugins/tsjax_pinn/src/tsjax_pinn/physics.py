@@ -81,8 +81,8 @@ class Equations:
 
     def residuals(
         self, u: Mapping[str, Array], y: Mapping[str, Array], model: Any, dt: float, counts: Array
-    ) -> tuple[Array, Array]:
-        """Return the scaled residuals (batch, time, equations), and which samples count.
+    ) -> tuple[list[Array], Array]:
+        """Return the scaled residual (batch, time) of each equation, and which samples count.
 
         Residuals are 0 at samples that do not count: those outside of `counts` (batch, time), and
         `trim` at both ends.
@@ -162,7 +162,8 @@ class _PhysicsLoss:
         progress: Any = None,
     ) -> Array:
         """Return the scaled residuals, (batch, time, equations)."""
-        found, _ = self._find(pred, batch, model, signals, aux)
+        each, _ = self._find(pred, batch, model, signals, aux)
+        found = jnp.stack(each, axis=-1) if each else jnp.zeros((*pred.shape[:2], 0))
         ramp = self.equations.ramp
         return found if ramp.is_constant else jnp.sqrt(ramp(progress)) * found
 
@@ -173,8 +174,8 @@ class _PhysicsLoss:
         model: Any,
         signals: Signals,
         aux: Mapping[str, Any] | None,
-    ) -> tuple[Array, Array]:
-        """Return the scaled residuals and which samples count."""
+    ) -> tuple[list[Array], Array]:
+        """Return the scaled residual of each equation, and which samples count."""
         n = pred.shape[1]
         u = channels(signals.inputs, batch["u"][:, -n:])
         y = channels(signals.outputs, pred) | auxiliary_channels(model, aux or {}, n)

@@ -160,8 +160,8 @@ def check_scales(scales: FrozenMapping[float], *, of: str) -> None:
 
 def scale_residuals(
     values: Any, scales: FrozenMapping[float], weights: Array, *, of: str, what: str
-) -> Array:
-    """Return residuals over their scales, with the equations as last axis, 0 where none counts.
+) -> list[Array]:
+    """Return the residual of each equation over its scale, 0 where none counts.
 
     Args:
         values: What the residual returned, an array or a mapping of names to arrays.
@@ -190,9 +190,13 @@ def scale_residuals(
                 key="residual",
             )
         scaled.append(jnp.where(weights, jnp.asarray(value) / scales.get(name, 1.0), 0.0))
-    return jnp.stack(scaled, axis=-1) if scaled else jnp.zeros((*weights.shape, 0))
+    return scaled
 
 
-def mean_square(residuals: Array, weights: Array) -> Array:
-    """Return the sum over the equations, the last axis, of the mean square where `weights`."""
-    return jnp.sum(jnp.square(residuals)) / jnp.maximum(jnp.sum(weights), 1)
+def mean_square(residuals: Sequence[Array], weights: Array) -> Array:
+    """Return the sum over the equations of the mean square of their residuals where `weights`."""
+    count = jnp.maximum(jnp.sum(weights), 1)
+    total = jnp.zeros(())
+    for each in residuals:
+        total = total + jnp.sum(jnp.square(each)) / count
+    return total

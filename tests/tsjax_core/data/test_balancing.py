@@ -333,8 +333,8 @@ def test_wrong_balance(dataset, told, write_csv, tmp_path):
         assert 'give "files" or the name of a file attribute' in str(error)
     error = told(MissingSignalError, made, dataset, "file")
     assert "no file attribute 'file'" in str(error)
-    for split in ("train", "valid", "test"):
-        columns = {key: np.random.default_rng(0).standard_normal(80) for key in "uy"}
+    for seed, split in enumerate(("train", "valid", "test")):
+        columns = {key: np.random.default_rng(seed).standard_normal(80) for key in "uy"}
         write_csv(tmp_path / "csv" / split / f"{split}.csv", columns)
     error = told(ConfigError, made, tmp_path / "csv", "mass", target_fs=10.0, dt=0.1)
     assert error.key == "balance"

@@ -157,13 +157,17 @@ def test_sampling_time_that_is_given(tmp_path, dataset, write_csv, told):
         write_csv(tmp_path / "csv" / split / "a.csv", columns, ";")
     options = {"win_sz": 10, "delimiter": ";"}
     folder = tmp_path / "csv"
+    assert create_grain_dls(["u"], ["y"], folder, **options).signals.dt == 0.5
+    error = told(DataError, create_grain_dls, ["u"], ["y"], folder, **options, dt=0.1)
+    assert "sampling times differ: dt = 0.1 s" in str(error)
+    assert create_grain_dls(["u"], ["y"], folder, **options, time="t").signals.dt == 0.5
+    options["time"] = ""
     assert create_grain_dls(["u"], ["y"], folder, **options).signals.dt is None
     assert create_grain_dls(["u"], ["y"], folder, **options, dt=0.1).signals.dt == 0.1
-    assert create_grain_dls(["u"], ["y"], folder, **options, time="t").signals.dt == 0.5
     error = told(DataError, create_grain_dls, ["u"], ["y"], folder, **options, target_fs=1.0)
     assert "does not say how it was sampled" in str(error)
     for tells in ({"dt": 0.5}, {"time": "t"}):
-        pipeline = create_grain_dls(["u"], ["y"], folder, **options, target_fs=1.0, **tells)
+        pipeline = create_grain_dls(["u"], ["y"], folder, **{**options, **tells}, target_fs=1.0)
         assert pipeline.signals.dt == 1.0
         assert len(pipeline.test[0]["u"]) == 15
 
@@ -207,7 +211,10 @@ def test_arguments_can_be_decoded_and_shown():
         ({"target_fs": 0}, "target_fs", "target_fs = 0; give a finite number above 0"),
         ({"target_fs": float("nan")}, "target_fs", "target_fs = nan"),
         ({"dt": "0.1"}, "dt", "dt = '0.1'"),
-        ({"time": "t"}, "time", "time is 't', a column of CSV files, and the files are HDF5"),
+        ({"gaps": "join"}, "gaps", "gaps = 'join'; give one of 'refuse', 'split'"),
+        ({"offsets": {"u": "high"}}, "offsets", "offsets has 'high' for 'u'; give a finite number"),
+        ({"offsets": {"v": 1.0}}, "offsets", "offsets names 'v', which is no signal of the data"),
+        ({"decimal": "x"}, "decimal", "decimal = 'x'"),
         ({"target_fs": 1e7}, "target_fs", "target_fs asks for 100000 times the rate"),
     ],
 )

@@ -201,8 +201,8 @@ def test_a_piece_reads_as_a_slice_of_the_whole(tmp_path, kind):
 
 
 def test_a_folder_with_splits_is_used_as_it_is(tmp_path):
-    for split in ("train", "valid", "test"):
-        write_csv(tmp_path / split / "0.csv", signals(30))
+    for number, split in enumerate(("train", "valid", "test")):
+        write_csv(tmp_path / split / "0.csv", signals(30 + number))
     assert pipeline_of(tmp_path).division is None
     for option in ({"split": [0.5, 0.3, 0.2]}, {"split_by": "files"}):
         with pytest.raises(ConfigError, match="dataset has splits of its own") as error:

@@ -371,8 +371,11 @@ def test_sampling_time(tmp_path, write_hdf5, attrs, dt):
 @pytest.mark.parametrize(
     "attrs, says",
     [
-        ({"dt": 0.02, "fs": 100}, "contradict each other: dt = 0.02 s and fs = 100.0 Hz"),
-        ({"fs": 0}, "'fs' is 0.0; a sampling time (s) or rate (Hz) is finite and above 0"),
+        (
+            {"dt": 0.02, "fs": 100},
+            "'dt' = 0.02, which is dt = 0.02 s, and file attribute 'fs' = 100, which is dt = 0.01",
+        ),
+        ({"fs": 0}, "'fs' is 0; a sampling time (s) or rate (Hz) is one finite number above 0"),
         ({"dt": np.nan}, "'dt' is nan"),
     ],
 )

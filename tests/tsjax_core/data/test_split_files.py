@@ -70,10 +70,10 @@ def test_missing_split(tmp_path, told):
 
 def test_empty_split(tmp_path, told):
     """A split without a file of a known ending is told with what it has."""
-    touch(tmp_path, "train/a.mat", "train/.b.hdf5", "valid/a.hdf5", "test/a.hdf5")
+    touch(tmp_path, "train/a.xyz", "train/.b.hdf5", "valid/a.hdf5", "test/a.hdf5")
     error = told(SplitError, find_split_files, tmp_path)
     assert "no file of the split 'train'; looked for files that end in .hdf5, .h5" in str(error)
-    assert "There is: .b.hdf5, a.mat." in str(error)
+    assert "There is: .b.hdf5, a.xyz." in str(error)
 
 
 def test_mixed_formats(tmp_path, told):
@@ -93,7 +93,7 @@ def test_lists_of_files(told):
         (SplitError, {"valid": []}, "dataset['valid'] is empty; give at least one file"),
         (ConfigError, {"test": "d.h5"}, "dataset['test'] is 'd.h5'; give a list of files"),
         (ConfigError, {"tset": ["d.h5"]}, "a split 'tset'; the splits are train, valid, test"),
-        (DataError, {"test": ["d.mat"]}, "d.mat: unknown ending '.mat'; files end in .hdf5"),
+        (DataError, {"test": ["d.xyz"]}, "d.xyz: unknown ending '.xyz'; files end in .hdf5"),
         (DataError, {"test": ["d.csv"]}, "mixes HDF5 (b.h5) and CSV (d.csv)"),
     ]
     for kind, change, says in cases:
@@ -113,12 +113,13 @@ def test_store_by_ending(tmp_path, write_hdf5, write_csv, told):
     store = open_store([str(tmp_path / "a.csv")], time="t")
     assert isinstance(store, CSVStore)
     assert store.get_dt(tmp_path / "a.csv") == 1.0
-    error = told(DataError, open_store, [tmp_path / "a.mat"])
-    assert "unknown ending '.mat'" in str(error)
+    error = told(DataError, open_store, [tmp_path / "a.xyz"])
+    assert "unknown ending '.xyz'" in str(error)
     told(DataError, open_store, [tmp_path / "a.csv", tmp_path / "a.H5"])
-    error = told(ConfigError, open_store, [tmp_path / "a.H5"], time="t")
-    assert error.key == "time"
-    assert "by the file attribute 'dt' (s) or 'fs' (Hz)" in str(error)
+    assert open_store([tmp_path / "a.H5"], time="t").get_dt(tmp_path / "a.H5") == 1.0
+    error = told(ConfigError, open_store, [tmp_path / "a.csv"], groups="exp*")
+    assert error.key == "groups"
+    assert "groups is 'exp*', for HDF5 files, and the files are CSV" in str(error)
 
 
 @pytest.mark.parametrize("n, says", [(3, "b2"), (30, "b19 and 10 more")])

@@ -353,3 +353,30 @@ class SampledStore(SignalStore, Protocol):
     def get_dt(self, path: Path) -> float | None:
         """Return the sampling time of `path` in seconds, None where the file does not say."""
         ...
+
+
+@runtime_checkable
+class TimedStore(SignalStore, Protocol):
+    """A store that knows where there are gaps between the samples of a file."""
+
+    def get_stretches(self, path: Path) -> Sequence[tuple[int, int]]:
+        """Return first sample and end of each stretch of `path` without a gap."""
+        ...
+
+
+@runtime_checkable
+class UnitStore(SignalStore, Protocol):
+    """A store that knows the units of its signals."""
+
+    def get_unit(self, path: Path, signal: str) -> str:
+        """Return the unit of `signal` as the file states it, empty where it does not."""
+        ...
+
+
+@runtime_checkable
+class LocatingStore(SignalStore, Protocol):
+    """A store in which the same numbers can have several names."""
+
+    def locate(self, path: Path, signal: str) -> object:
+        """Return what is equal for two names of the same numbers."""
+        ...

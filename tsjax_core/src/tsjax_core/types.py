@@ -112,7 +112,7 @@ class Signals:
     batch key, from the training split alone; `dt` is the sampling time in seconds, None where it
     is not known; `scalar_inputs` and `scalar_outputs` name the channels of `u_scalar` and
     `y_scalar`. `further` has the channel names of further batch keys, which losses and transforms
-    see and which have no statistics.
+    see and which have no statistics. `units` has those of the channels whose file states one.
     """
 
     inputs: tuple[str, ...]
@@ -122,6 +122,7 @@ class Signals:
     scalar_inputs: tuple[str, ...] = ()
     scalar_outputs: tuple[str, ...] = ()
     further: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "scalar_inputs", "scalar_outputs"):
@@ -129,6 +130,7 @@ class Signals:
         object.__setattr__(self, "stats", MappingProxyType(dict(self.stats)))
         further = {key: tuple(names) for key, names in self.further.items()}
         object.__setattr__(self, "further", MappingProxyType(further))
+        object.__setattr__(self, "units", MappingProxyType(dict(self.units)))
         for key, names in self.names.items():
             stats = self.stats.get(key)
             if stats is not None and stats.mean.size != len(names):
@@ -149,6 +151,7 @@ class Signals:
                 self.scalar_inputs,
                 self.scalar_outputs,
                 dict(self.further),
+                dict(self.units),
             ),
         )
 

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tsjax_core.checks import nearest
 from tsjax_core.data.checks import listing
-from tsjax_core.data.hdf5_layout import DT_TOLERANCE
+from tsjax_core.data.rates import DT_TOLERANCE
 from tsjax_core.data.sources import FullSequenceSource
+from tsjax_core.data.stats import ChannelStats
 from tsjax_core.data.store import SPLITS, Split
 from tsjax_core.errors import ConfigError, DataError
-from tsjax_core.protocols import SampledStore, SignalStore
+from tsjax_core.protocols import LocatingStore, SampledStore, SignalStore, UnitStore
 
 _TAKEN = ("u", "y", "u_scalar", "y_scalar", "position")
 
@@ -78,7 +80,13 @@ def check_further(further: Any) -> dict[str, tuple[str, ...]]:
 
 
 def warn_of_overlap(files: Mapping[Split, Sequence[Path]]) -> None:
-    """Warn of training files that are also used to validate or test."""
+    """Warn of training files that are also used to validate or test, or that are there twice."""
+    every = [path.resolve() for path in files["train"]]
+    twice = [path for n, path in enumerate(files["train"]) if path.resolve() in every[:n]]
+    if twice:
+        warnings.warn(
+            f"{listing(twice, shown=5)}: twice in train, so that it counts twice.", stacklevel=3
+        )
     train = {path.resolve() for path in files["train"]}
     for split in SPLITS[1:]:
         both = [path for path in files[split] if path.resolve() in train]
@@ -88,6 +96,74 @@ def warn_of_overlap(files: Mapping[Split, Sequence[Path]]) -> None:
                 "better than on data that the model has not seen.",
                 stacklevel=3,
             )
+
+
+def check_offset_names(offsets: Mapping[str, float] | None, names: Sequence[str]) -> None:
+    """Raise ConfigError for an offset of something that is no signal of the data set."""
+    for name in offsets or {}:
+        if name not in names:
+            raise ConfigError(
+                f"offsets names {name!r}, which is no signal of the data set: {listing(names)}."
+                f"{nearest(name, names)}",
+                key="offsets",
+            )
+
+
+def check_same_numbers(
+    stores: Mapping[Split, SignalStore], inputs: Sequence[str], outputs: Sequence[str]
+) -> None:
+    """Raise ConfigError where two names are those of the same numbers, such as `y` and `/y`."""
+    store = stores["train"]
+    if not isinstance(store, LocatingStore):
+        return
+    path = store.paths[0]
+    places: dict[object, str] = {}
+    for name in (*inputs, *outputs):
+        other = places.setdefault(store.locate(path, name), name)
+        if other == name:
+            continue
+        problem = (
+            "the model would be given what it is to predict"
+            if other in inputs and name in outputs
+            else "it would count twice"
+        )
+        raise ConfigError(
+            f"{other!r} and {name!r} are the same numbers in {path}: {problem}. Leave one out.",
+            key="u",
+        )
+
+
+def find_units(store: SignalStore, names: Sequence[str]) -> dict[str, str]:
+    """Return the units of signals as the first file states them, only of those that have one."""
+    if not isinstance(store, UnitStore):
+        return {}
+    path = store.paths[0]
+    units = {name: store.get_unit(path, name) for name in names}
+    return {name: unit for name, unit in units.items() if unit}
+
+
+def warn_of_copies(scans: Mapping[Split, Mapping[str, ChannelStats]]) -> None:
+    """Warn of files that hold the same samples as a training file."""
+    first: dict[tuple[int, int], Path] = {}
+    for split in SPLITS:
+        scan = scans[split].get("u")
+        if scan is None:
+            continue
+        for path, checksum in scan.checksums.items():
+            key = checksum, scan.lengths[path]
+            same = first.get(key)
+            if same is not None and same.resolve() != path.resolve():
+                meaning = (
+                    f"figures of {split} will be better than on data that the model has not seen"
+                    if split != "train"
+                    else "it counts twice in training"
+                )
+                warnings.warn(
+                    f"{path} in {split} holds the same samples as {same} in train: {meaning}.",
+                    stacklevel=3,
+                )
+            if split == "train":
+                first.setdefault(key, path)
 
 
 def check_lengths(records: Mapping[Split, FullSequenceSource]) -> None:

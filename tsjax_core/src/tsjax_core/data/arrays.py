@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from tsjax_core.checks import choice
 from tsjax_core.data.checks import listing, missing_signal, sample_range, window_starts
-from tsjax_core.errors import ConfigError, MissingSignalError, UnsupportedDatasetError
+from tsjax_core.data.offsets import check_offsets
+from tsjax_core.data.rates import combine_statements, is_rate_name, read_statement
+from tsjax_core.data.time_axis import (
+    UNITS,
+    TimeAxis,
+    measure_time,
+    refuse_gaps,
+    require_plausible,
+    seconds_of,
+    time_rank,
+    unit_of,
+)
+from tsjax_core.errors import (
+    ConfigError,
+    DataError,
+    MissingSignalError,
+    UnsupportedDatasetError,
+)
 from tsjax_core.types import HostArray
 
 
@@ -24,16 +42,38 @@ class ArrayStore:
     Args:
         records: The records, in their order.
         name: What the paths of the records begin with.
+        offsets: Numbers that are taken off signals, by name, before these become 32-bit numbers.
+        time: The array of times: numbers, or dates of NumPy. Unless given, one that is called like
+            a time; an empty text for none.
+        time_unit: Its unit: s, ms, us, ns, min, h or d. Unless given, the one at the end of its
+            name, and seconds without one.
+        gaps: refuse: a gap between times is an error. split: `get_stretches` gives the samples
+            between the gaps.
 
     Raises ConfigError for something that is no record, and UnsupportedDatasetError for an array
     that does not hold real numbers along one or two axes.
     """
 
-    def __init__(self, records: Sequence[Any], name: str = "record") -> None:
+    def __init__(
+        self,
+        records: Sequence[Any],
+        name: str = "record",
+        *,
+        offsets: Mapping[str, float] | None = None,
+        time: str | None = None,
+        time_unit: str | None = None,
+        gaps: Literal["refuse", "split"] = "refuse",
+    ) -> None:
+        if time_unit is not None:
+            choice("time_unit", time_unit, tuple(UNITS))
+        choice("gaps", gaps, ("refuse", "split"))
+        self._offsets = check_offsets(offsets)
+        self._time, self._time_unit, self._gaps = time, time_unit, gaps
         self._records: dict[Path, dict[str, HostArray]] = {}
+        self._axes: dict[Path, TimeAxis | None] = {}
         for number, record in enumerate(records):
             path = Path(f"{name}_{number}")
-            self._records[path] = _arrays_of(path, record)
+            self._records[path] = arrays_of(path, record)
 
     def __repr__(self) -> str:
         return f"ArrayStore({len(self._records)} records)"
@@ -54,6 +94,62 @@ class ArrayStore:
             return len(self._records[path][names[0]]) if names else 0
         return len(self._signal(path, signal))
 
+    def get_dt(self, path: Path) -> float | None:
+        """Return the sampling time of a record in seconds, None where it does not say.
+
+        It says so by a scalar such as `dt` in seconds or `fs` in Hz, or by an array of times.
+        """
+        axis = self._axis(path)
+        return None if axis is None else axis.dt
+
+    def get_stretches(self, path: Path) -> Sequence[tuple[int, int]]:
+        """Return first sample and end of each stretch of a record without a gap between times."""
+        axis = self._axis(path)
+        whole = ((0, self.get_seq_len(path)),)
+        return whole if axis is None or not axis.stretches else axis.stretches
+
+    def _axis(self, path: Path) -> TimeAxis | None:
+        if path not in self._axes:
+            times = self._find_times(path)
+            if times is not None and self._gaps != "split":
+                refuse_gaps(path, *times)
+            stated = [
+                read_statement(path, f"scalar {name!r}", name, x)
+                for name, x in self._records[path].items()
+                if not x.ndim and is_rate_name(name)
+            ]
+            self._axes[path] = combine_statements(path, stated, times)
+        return self._axes[path]
+
+    def _find_times(self, path: Path) -> tuple[str, TimeAxis] | None:
+        arrays = {name: x for name, x in self._records[path].items() if x.ndim == 1}
+        if self._time == "":
+            return None
+        if self._time is not None:
+            if self._time not in arrays:
+                raise missing_signal(path, self._time, list(arrays), what="array of times")
+            return self._time, self._measure(path, self._time, arrays[self._time])
+        longest = max(map(len, arrays.values()), default=0)
+        for name in sorted(arrays, key=lambda each: -time_rank(each.rpartition("/")[2])):
+            rank = time_rank(name.rpartition("/")[2])
+            if not rank:
+                break
+            try:
+                if len(arrays[name]) == longest > 1:
+                    return name, self._measure(path, name, arrays[name])
+            except DataError:
+                # Another signal may have such a name.
+                if rank > 1:
+                    raise
+        return None
+
+    def _measure(self, path: Path, name: str, stamps: HostArray) -> TimeAxis:
+        unit = self._time_unit or unit_of(name)
+        times, begin, guessed = seconds_of(stamps, unit)
+        axis = measure_time(path, name, times, begin)
+        require_plausible(path, name, axis, guessed=guessed)
+        return axis
+
     def read_signals(
         self, path: Path, signals: Sequence[str], start: int = 0, stop: int | None = None
     ) -> HostArray:
@@ -62,7 +158,7 @@ class ArrayStore:
         start, stop = sample_range(path, min(map(len, arrays), default=0), start, stop)
         out = np.empty((stop - start, len(arrays)), np.float32)
         for column, array in enumerate(arrays):
-            out[:, column] = array[start:stop]
+            out[:, column] = array[start:stop] - self._offsets.get(signals[column], 0.0)
         return out
 
     def read_windows(
@@ -76,7 +172,7 @@ class ArrayStore:
         window_starts(path, min(map(len, arrays)), starts, win_sz)
         for column, array in enumerate(arrays):
             views = np.lib.stride_tricks.sliding_window_view(array, win_sz)
-            out[:, :, column] = views[starts]
+            out[:, :, column] = views[starts] - self._offsets.get(signals[column], 0.0)
         return out
 
     def read_attributes(self, path: Path, names: Sequence[str]) -> HostArray:
@@ -106,7 +202,8 @@ class ArrayStore:
         raise missing_signal(path, name, [_describe(n, x) for n, x in arrays.items()])
 
 
-def _arrays_of(path: Path, record: Any) -> dict[str, HostArray]:
+def arrays_of(path: Path, record: Any) -> dict[str, HostArray]:
+    """Return the arrays of a record by name; see `ArrayStore` for what is refused."""
     if isinstance(record, Mapping):
         values = dict(record)
     elif hasattr(record, "columns"):
@@ -122,6 +219,9 @@ def _arrays_of(path: Path, record: Any) -> dict[str, HostArray]:
 
 def _numbers(path: Path, name: str, value: Any) -> HostArray:
     array = np.asarray(value)
+    if array.dtype.kind == "M":
+        # Nanoseconds since 1970, which are noticed as such.
+        array = array.astype("datetime64[ns]").astype(np.int64)
     if array.dtype.kind in "OSU":
         # Columns of text may stand in a table as long as they are not asked for.
         try:

@@ -24,6 +24,7 @@ from tsjax_core.types import Batch, HostArray, Sample, Signals
 
 _READ_THREADS = 2
 _READ_AHEAD = 8
+_MISSING_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -40,7 +41,8 @@ class GrainPipeline:
     must, and never more than `max_batches`; `exact_batches` and `limit_batches` set these.
 
     `checksums` has one of the content of each split, made when its files were read. `division` is
-    how a data set without splits of its own was cut.
+    how a data set without splits of its own was cut, and `missing` says which signals have missing
+    samples.
 
     Two pipelines are equal if they give equal batches and evaluate on equal data. Each field may be
     exchanged by `dataclasses.replace`, such as `train` by another source of
@@ -59,6 +61,7 @@ class GrainPipeline:
     max_batches: int | None = None
     checksums: Mapping[Split, int] = field(default_factory=dict)
     division: Division | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         given: Any = self.train
@@ -226,6 +229,10 @@ class GrainPipeline:
             count = f"{len(records)} {'file' if len(records) == 1 else 'files'}"
             total = f"{records.lengths.sum()} samples"
             lines.append(f"{split:<6}{count:<14}{total:<20}{_size_text(source)}")
+        shown = list(self.missing.items())
+        lines += [f"{what}: {text}" for what, text in shown[:_MISSING_SHOWN]]
+        if len(shown) > _MISSING_SHOWN:
+            lines.append(f"missing samples in {len(shown) - _MISSING_SHOWN} more signals")
         where = "cut on the device" if self.resident else "read from the files"
         lines.append(
             f"{self.steps_per_epoch} {'batch' if self.steps_per_epoch == 1 else 'batches'} of "

@@ -3,35 +3,83 @@
 from __future__ import annotations
 
 import csv
-import re
-from dataclasses import dataclass
+import io
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tsjax_core.data.checks import missing_signal
+from tsjax_core.data.csv_dialect import (
+    Dialect,
+    find_dialect,
+    is_number,
+    read_text,
+    split_rows,
+)
+from tsjax_core.data.rates import (
+    Statement,
+    combine_statements,
+    is_rate_name,
+    read_statement,
+)
+from tsjax_core.data.time_axis import (
+    TimeAxis,
+    interpolate_evenly,
+    measure_time,
+    parse_times,
+    refuse_gaps,
+    require_plausible,
+    seconds_of,
+    time_rank,
+    unit_of,
+)
 from tsjax_core.errors import DataError, UnreadableFileError, UnsupportedDatasetError
 from tsjax_core.types import HostArray
 
-UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
-"""Units of a column of time, in seconds."""
+if TYPE_CHECKING:
+    import pandas as pd
 
-_TIME_TOLERANCE = 0.1
-_OTHER_DELIMITERS = (";", "\t", "|", ",")
+_MISSING = ["", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "null", "NULL", "None"]
+
+
+@dataclass(frozen=True)
+class CSVOptions:
+    """How CSV files are read; see `CSVStore`."""
+
+    delimiter: str | None = None
+    decimal: str | None = None
+    skip_rows: int | None = None
+    time: str | None = None
+    time_unit: str | None = None
+    gaps: str = "refuse"
+    even_fs: float | None = None
+    allow_empty: bool = False
+    offsets: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Columns of a file: `values` is (columns, rows) as float32, `dt` in seconds.
+    """Columns of a file: `values` is (columns, rows) as float32.
 
     `bad` has, for each column that does not hold numbers throughout, the line and the text of its
-    first cell that is not one.
+    first cell that is not one. `time` is the column of time, if there is one, and `axis` what it
+    says.
     """
 
-    names: tuple[str, ...]
+    dialect: Dialect
     values: HostArray
     bad: dict[str, tuple[int, str]]
-    dt: float | None
+    time: str | None
+    axis: TimeAxis | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns, those without a name as empty texts."""
+        return self.dialect.names
 
     @property
     def nbytes(self) -> int:
@@ -40,8 +88,12 @@ class Table:
 
     @property
     def length(self) -> int:
-        """Rows below the first line."""
+        """Rows of numbers."""
         return int(self.values.shape[1])
+
+    def unit(self, name: str) -> str:
+        """Return the unit of a column, empty where the file does not say."""
+        return self.dialect.units[self.names.index(name)]
 
     def column(self, path: Path, name: str) -> HostArray:
         """Return the column `name`, (rows,), which is one of `names`.
@@ -53,199 +105,244 @@ class Table:
         return column
 
 
-def read_table(
-    path: Path,
-    delimiter: str,
-    time: str | None,
-    *,
-    time_unit: str | None = None,
-    allow_empty: bool = False,
-) -> Table:
-    """Parse `path`, with `time` as the column that gives the sampling time.
-
-    Without `time_unit`, the unit is the one at the end of the column's name, seconds without one.
-    With `allow_empty`, an empty cell is a missing sample, NaN. Empty rows at the end are no rows.
+def read_table(path: Path, options: CSVOptions) -> Table:
+    """Parse `path`.
 
     Raises UnreadableFileError, and MissingSignalError or DataError for the column of time.
     """
+    text = read_text(path)
     try:
-        names = _header(path, delimiter)
-        try:
-            values, bad = _parse_fast(path, delimiter), dict[str, tuple[int, str]]()
-            if values.shape[1] != len(names):
-                raise ValueError  # noqa: TRY301
-        except UnicodeDecodeError:
-            raise
-        except ValueError:
-            values, bad = _parse_slowly(path, delimiter, names, allow_empty=allow_empty)
-    except FileNotFoundError as error:
-        raise UnreadableFileError(f"{path}: there is no such file.", path=path) from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UnreadableFileError(
-            f"{path}: cannot be read as CSV text in UTF-8: {error}.", path=path
-        ) from error
-    dt = None
-    if time is not None:
-        if time not in names:
-            raise missing_signal(path, time, names, what="column of time")
-        _require_numbers(path, time, bad)
-        unit = time_unit or unit_of(time)
-        # Stamps of a clock are large: what is left after the first has the file's precision.
-        stamps = values[:, names.index(time)]
-        dt = _even_dt(path, time, (stamps - stamps[0]) * UNITS[unit], stamps[0] * UNITS[unit])
+        dialect = find_dialect(
+            path,
+            text,
+            delimiter=options.delimiter,
+            decimal=options.decimal,
+            skip_rows=options.skip_rows,
+        )
+        lines = _find_rows(path, text, dialect)
+    except csv.Error as error:
+        raise UnreadableFileError(f"{path}: cannot be read as CSV: {error}.", path=path) from error
+    frame = _parse(text, dialect, lines)
+    numbers, bad = np.empty((len(dialect.names), len(lines))), dict[str, tuple[int, str]]()
+    for place, name in enumerate(dialect.names):
+        numbers[place], wrong = _numbers_of(frame[place])
+        if wrong is not None:
+            bad[name] = (lines[wrong[0]], wrong[1])
+    if not options.allow_empty and np.isnan(numbers).any():
+        _find_empty(text, dialect, set(lines), numbers, bad)
+    time, axis, times = _find_time(path, frame, dialect, bad, options)
+    stated = _find_rates(path, dialect, numbers) if options.time != "" else []
+    for place, name in enumerate(dialect.names):
+        numbers[place] -= options.offsets.get(name, 0.0)
+    if time is not None and axis is None:
+        assert options.even_fs is not None
+        numbers = interpolate_evenly(path, time, times, numbers, options.even_fs)
+        axis = TimeAxis(1.0 / options.even_fs, ((0, numbers.shape[1]),))
+    elif stated:
+        whole = TimeAxis(None, ((0, numbers.shape[1]),))
+        axis = combine_statements(path, stated, (time or "time", axis or whole))
     # A value beyond float32 becomes infinite, which the statistics report with its place.
     with np.errstate(over="ignore", invalid="ignore"):
-        columns = np.ascontiguousarray(values.T, np.float32)
-    return Table(names, columns, bad, dt)
+        values = np.ascontiguousarray(numbers, np.float32)
+    return Table(dialect, values, bad, time, axis)
 
 
-def _header(path: Path, delimiter: str) -> tuple[str, ...]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        names = tuple(cell.strip() for cell in next(csv.reader(file, delimiter=delimiter), ()))
-        has_rows = any(line.strip() for line in file)
-    if not any(names):
-        raise _unreadable(path, "the first line is empty; it names the columns.", line=1)
-    if all(_is_number(name) for name in names):
-        raise _unreadable(
-            path,
-            f"the first line holds numbers ({', '.join(names[:3])}); it names the columns, such as "
-            f"'u{delimiter}y'. Add such a line.",
-            line=1,
-        )
-    other = next((each for each in _OTHER_DELIMITERS if len(names) == 1 and each in names[0]), None)
-    if other is not None:
-        raise _unreadable(
-            path,
-            f"one column named {names[0]!r} with the delimiter {delimiter!r}; "
-            f"give delimiter={other!r} if that is what separates its cells.",
-            line=1,
-        )
-    twice = [name for name in names if name and names.count(name) > 1]
-    if twice:
-        raise _unreadable(path, f"two columns are named {twice[0]!r}; rename one.", line=1)
-    if not has_rows:
-        raise _unreadable(path, "there are names and no rows below them.", line=1)
-    return names
+def _find_rows(path: Path, text: str, dialect: Dialect) -> array[int]:
+    """Return the lines of the rows of numbers; UnreadableFileError for one of another width."""
+    width, lines, last, before = len(dialect.names), array("q"), 0, 0
+    for line, cells in split_rows(text, dialect.delimiter):
+        jumped, before = line > before + 1, line
+        if line < dialect.first or not any(cells):
+            # A row of empty cells is one of missing samples, unless no other follows it.
+            if line >= dialect.first and len(cells) == width and width > 1:
+                lines.append(line)
+            continue
+        if jumped:
+            raise _unreadable(
+                path, "a quoted cell goes over several lines; write each row in one line.", line
+            )
+        if cells[0][:1] in ("#", "%") and not is_number(cells[0], dialect.decimal):
+            continue
+        if len(cells) != width:
+            names = ", ".join(dialect.names)
+            raise _unreadable(
+                path,
+                f"{len(cells)} cells and {width} columns ({names}). Give every row one cell per "
+                "column.",
+                line,
+            )
+        lines.append(line)
+        last = len(lines)
+    return lines[:last]
 
 
-def _parse_fast(path: Path, delimiter: str) -> HostArray:
-    return np.loadtxt(
-        path,
-        delimiter=delimiter,
-        skiprows=1,
-        ndmin=2,
-        comments=None,
-        quotechar='"',
-        encoding="utf-8-sig",
+def _parse(text: str, dialect: Dialect, lines: array[int]) -> pd.DataFrame:
+    import pandas as pd
+
+    every = text.split("\n")
+    first, last = lines[0], lines[-1]
+    if last - first + 1 == len(lines):
+        body = "\n".join(every[first - 1 : last])
+    else:
+        body = "\n".join(every[line - 1] for line in lines)
+    del every
+    return pd.read_csv(
+        io.StringIO(body),
+        sep=r"\s+" if dialect.delimiter == " " else dialect.delimiter,
+        decimal=dialect.decimal,
+        header=None,
+        names=list(range(len(dialect.names))),
+        index_col=False,
+        skip_blank_lines=False,
+        skipinitialspace=True,
+        keep_default_na=False,
+        na_values=_MISSING,
+        low_memory=False,
+        engine="c",
     )
 
 
-def _parse_slowly(
-    path: Path, delimiter: str, names: tuple[str, ...], *, allow_empty: bool
-) -> tuple[HostArray, dict[str, tuple[int, str]]]:
-    rows: list[list[float]] = []
-    bad: dict[str, tuple[int, str]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        next(reader)
-        waiting: list[tuple[int, list[str]]] = []
-        for line, cells in ((reader.line_num, cells) for cells in reader):
-            if not cells:
-                continue
-            # Programs of tables write rows of empty cells behind the last one.
-            waiting.append((line, cells))
-            if not any(cell.strip() for cell in cells):
-                continue
-            for number, row in waiting:
-                rows.append(_parse_row(path, number, row, names, bad, allow_empty=allow_empty))
-            waiting = []
-    return np.array(rows, np.float64).reshape(len(rows), len(names)), bad
+def _numbers_of(column: pd.Series[Any]) -> tuple[HostArray, tuple[int, str] | None]:
+    """Return a column as numbers, NaN where there is none, and the first cell that is a text."""
+    import pandas as pd
+
+    if column.dtype.kind in "iuf":
+        return column.to_numpy(np.float64), None
+    texts = column.astype("string").str.strip()
+    numbers = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = np.isnan(numbers) & ~column.isna().to_numpy()
+    if not wrong.any():
+        return numbers, None
+    row = int(np.argmax(wrong))
+    return numbers, (row, str(texts.iloc[row]))
 
 
-def _parse_row(
-    path: Path,
-    line: int,
-    cells: list[str],
-    names: tuple[str, ...],
+def _find_empty(
+    text: str,
+    dialect: Dialect,
+    lines: set[int],
+    numbers: HostArray,
     bad: dict[str, tuple[int, str]],
-    *,
-    allow_empty: bool,
-) -> list[float]:
-    """Return the numbers of a row, NaN where there is none; `bad` gets the first of each column."""
-    if len(cells) != len(names):
-        raise _unreadable(
-            path,
-            f"{len(cells)} cells and {len(names)} columns ({', '.join(names)}). "
-            "Give every row one cell per column.",
-            line=line,
-        )
-    row = []
-    for name, cell in zip(names, cells, strict=True):
+) -> None:
+    """Add to `bad` the first empty cell of each column, where no text stands before it."""
+    looked = [j for j in range(len(dialect.names)) if np.isnan(numbers[j]).any()]
+    found: set[int] = set()
+    for line, cells in split_rows(text, dialect.delimiter):
+        if line not in lines:
+            continue
+        for j in looked:
+            if j not in found and not (cells[j] if cells else ""):
+                found.add(j)
+                name = dialect.names[j]
+                if name not in bad or line < bad[name][0]:
+                    bad[name] = (line, "")
+        if len(found) == len(looked):
+            return
+
+
+def _find_rates(path: Path, dialect: Dialect, numbers: HostArray) -> list[Statement]:
+    """Return what columns such as `Ts` state that have one value, in all rows or in the first."""
+    stated = []
+    for place, name in enumerate(dialect.names):
+        values = np.unique(numbers[place][~np.isnan(numbers[place])])
+        if is_rate_name(name) and len(values) == 1 and 0.0 < values[0] < np.inf:
+            stated.append(read_statement(path, f"column {name!r}", name, values[0]))
+    return stated
+
+
+def _find_time(
+    path: Path,
+    frame: pd.DataFrame,
+    dialect: Dialect,
+    bad: dict[str, tuple[int, str]],
+    options: CSVOptions,
+) -> tuple[str | None, TimeAxis | None, HostArray]:
+    """Return the column of time and what it says; nothing is said of uneven times to be evened."""
+    nothing = None, None, np.empty(0)
+    if options.time == "":
+        return nothing
+    if options.time is not None:
+        if options.time not in dialect.names:
+            present = [name for name in dialect.names if name]
+            raise missing_signal(path, options.time, present, what="column of time")
+        return _measure(path, options.time, frame, dialect, bad, options)
+    ranked = sorted(dialect.names, key=lambda name: -time_rank(name))
+    for name in ranked:
+        if not time_rank(name):
+            break
         try:
-            row.append(float(cell))
-        except ValueError:
-            row.append(np.nan)
-            if allow_empty and not cell.strip():
-                continue
-            bad.setdefault(name, (line, cell))
-    return row
+            return _measure(path, name, frame, dialect, bad, options)
+        except (DataError, UnsupportedDatasetError):
+            # Another signal may have such a name.
+            if time_rank(name) > 1 and not _is_constant(frame[dialect.names.index(name)]):
+                raise
+    return nothing
 
 
-def unit_of(name: str) -> str:
-    """Return the unit in which a column of time is by its name: "t [ms]", "time_us", "Time (s)"."""
-    found = re.search(r"(?:[\[(]\s*|_)(ns|us|µs|ms|s|min|h)\s*[\])]?\s*$", name)
-    return found.group(1) if found else "s"
+def _is_constant(column: pd.Series[Any]) -> bool:
+    """Return whether a column says nothing, such as that of the date of one day."""
+    return len(column) == 0 or bool((column == column.iloc[0]).all())
 
 
-def _even_dt(path: Path, name: str, times: HostArray, begin: float) -> float | None:
-    """Return the step of `times` in s, which count from the time `begin`."""
-    if len(times) == 1:
-        return None
-    dt = float(times[-1] - times[0]) / (len(times) - 1)
-    if not (np.isfinite(dt) and dt > 0):
-        raise DataError(
-            f"{path}, column {name!r}: time goes from {begin:.9g} s to "
-            f"{begin + times[-1]:.9g} s; it must grow.",
-            path=path,
-            signal=name,
-        )
-    away = np.abs(times - (times[0] + dt * np.arange(len(times))))
-    worst = int(np.argmax(np.where(np.isnan(away), np.inf, away)))
-    if not away[worst] <= _TIME_TOLERANCE * dt:
-        raise DataError(
-            f"{path}, column {name!r}: times are uneven. Row {worst + 1} is at "
-            f"{begin + times[worst]:.6g} s, and {len(times)} even steps of {dt:.6g} s put it at "
-            f"{begin + worst * dt:.6g} s "
-            f"(allowed: {_TIME_TOLERANCE:g} steps off). Resample the signals to an even grid, or "
-            "leave the column of time out and give dt.",
-            path=path,
-            signal=name,
-        )
-    return dt
+def _measure(
+    path: Path,
+    name: str,
+    frame: pd.DataFrame,
+    dialect: Dialect,
+    bad: dict[str, tuple[int, str]],
+    options: CSVOptions,
+) -> tuple[str, TimeAxis | None, HostArray]:
+    place = dialect.names.index(name)
+    column, begin, guessed = frame[place], 0.0, False
+    if column.dtype.kind in "iuf" and len(column):
+        unit = options.time_unit or unit_of(name) or unit_of(f"[{dialect.units[place]}]")
+        times, begin, guessed = seconds_of(column.to_numpy(), unit)
+    else:
+        _require_filled(path, name, bad)
+        parsed = parse_times([str(text) for text in column])
+        if parsed is None:
+            _require_numbers(path, name, bad, what="neither a number nor a date or time")
+        assert parsed is not None
+        times = parsed
+    try:
+        axis = measure_time(path, name, times, begin)
+    except DataError:
+        if options.even_fs is None:
+            raise
+        return name, None, times
+    require_plausible(path, name, axis, guessed=guessed)
+    if options.gaps == "refuse":
+        refuse_gaps(path, name, axis)
+    return name, axis, times
 
 
-def _require_numbers(path: Path, name: str, bad: dict[str, tuple[int, str]]) -> None:
+def _require_filled(path: Path, name: str, bad: dict[str, tuple[int, str]]) -> None:
+    if name in bad and not bad[name][1]:
+        _require_numbers(path, name, bad)
+
+
+def _require_numbers(
+    path: Path, name: str, bad: dict[str, tuple[int, str]], what: str = "not a number"
+) -> None:
     if name not in bad:
         return
     line, cell = bad[name]
-    if not cell.strip():
-        problem = "the cell is empty; write nan where a sample is missing."
-    elif "," in cell and _is_number(cell.replace(",", ".")):
-        problem = f"{cell!r} is not a number; write decimals with a point."
+    if not cell:
+        problem = (
+            "the cell is empty. If the sample is missing, write nan, or give allow_nan = true, "
+            "with which empty cells are missing samples."
+        )
+    elif is_number(cell, ","):
+        problem = (
+            f"{cell!r} is not a number with a decimal point; give decimal = ',' if the comma is "
+            "the decimal sign."
+        )
     else:
-        problem = f"{cell!r} is not a number."
+        problem = f"{cell!r} is {what}."
     raise UnsupportedDatasetError(
         f"{path}, line {line}, column {name!r}: {problem}", path=path, signal=name
     )
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _unreadable(path: Path, problem: str, *, line: int) -> UnreadableFileError:
+def _unreadable(path: Path, problem: str, line: int) -> UnreadableFileError:
     return UnreadableFileError(f"{path}, line {line}: {problem}", path=path)

@@ -14,7 +14,15 @@ from tsjax_core.checks import choice, is_number
 from tsjax_core.data.checks import common_length, listing, sample_range, window_starts
 from tsjax_core.data.store import SPLITS, Split
 from tsjax_core.errors import ConfigError, SplitError
-from tsjax_core.protocols import AttributeStore, SampledStore, SignalStore, WindowStore
+from tsjax_core.protocols import (
+    AttributeStore,
+    LocatingStore,
+    SampledStore,
+    SignalStore,
+    TimedStore,
+    UnitStore,
+    WindowStore,
+)
 from tsjax_core.types import HostArray
 
 By: TypeAlias = Literal["time", "files"]
@@ -86,6 +94,22 @@ class Division:
             for split, (begin, end) in zip(SPLITS, pairwise(bounds), strict=True)
         }
 
+    def divide_store(self, store: SignalStore, signals: Sequence[str]) -> dict[Split, SignalStore]:
+        """Return a store for each split, with whole records of `store`.
+
+        Raises:
+            SplitError: There are fewer than three.
+        """
+        parts = self.divide_records(store.paths)
+        first = signals[0] if signals else None
+        return {
+            split: CutStore(
+                store,
+                [Piece(path, 0, store.get_seq_len(path, first), is_whole=True) for path in paths],
+            )
+            for split, paths in parts.items()
+        }
+
     def divide_time(self, store: SignalStore, signals: Sequence[str]) -> dict[Split, SignalStore]:
         """Return a store for each split, with one stretch of each record of `store`.
 
@@ -114,15 +138,18 @@ class Division:
 
 @dataclass(frozen=True)
 class Piece:
-    """Samples `start` to `stop` of the record `path`."""
+    """Samples `start` to `stop` of the record `path`, or the whole of it."""
 
     path: Path
     start: int
     stop: int
+    is_whole: bool = False
 
     @property
     def name(self) -> Path:
         """The path by which the piece is known, such as `motor_700-850.csv`."""
+        if self.is_whole:
+            return self.path
         return self.path.with_name(f"{self.path.stem}_{self.start}-{self.stop}{self.path.suffix}")
 
 
@@ -152,6 +179,18 @@ class CutStore:
         """Return the sampling time of a piece in seconds, None where it is not known."""
         store = self._store
         return store.get_dt(self._pieces[path].path) if isinstance(store, SampledStore) else None
+
+    def get_unit(self, path: Path, signal: str) -> str:
+        """Return the unit of a signal as its record states it, empty where it does not."""
+        store = self._store
+        piece = self._pieces[path]
+        return store.get_unit(piece.path, signal) if isinstance(store, UnitStore) else ""
+
+    def locate(self, path: Path, signal: str) -> object:
+        """Return what is equal for two names of the same numbers."""
+        store = self._store
+        piece = self._pieces[path]
+        return store.locate(piece.path, signal) if isinstance(store, LocatingStore) else signal
 
     def get_seq_len(self, path: Path, signal: str | None = None) -> int:
         """Return the number of samples of `signal` in a piece, or of its first signal."""
@@ -193,6 +232,18 @@ class CutStore:
                 key="u_scalars",
             )
         return store.read_attributes(self._pieces[path].path, names)
+
+
+def cut_at_gaps(store: SignalStore) -> SignalStore:
+    """Return a store with a record for each stretch of a record of `store` without a gap."""
+    if not isinstance(store, TimedStore):
+        return store
+    pieces = []
+    for path in store.paths:
+        stretches = store.get_stretches(path)
+        alone = len(stretches) == 1
+        pieces += [Piece(path, start, stop, is_whole=alone) for start, stop in stretches]
+    return store if all(piece.is_whole for piece in pieces) else CutStore(store, pieces)
 
 
 def has_splits(dataset: Any) -> bool:

@@ -6,23 +6,27 @@ import contextlib
 import mmap
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from tsjax_core.checks import choice
 from tsjax_core.data.checks import common_length, missing_signal, sample_range, window_starts
 from tsjax_core.data.hdf5_layout import (
     Layout,
     find_layout,
     open_hdf5,
-    read_dt,
     read_scalar,
     reading,
     signal_names,
 )
+from tsjax_core.data.hdf5_time import read_axis, read_unit
+from tsjax_core.data.offsets import check_offsets
+from tsjax_core.data.time_axis import UNITS, TimeAxis
 from tsjax_core.errors import DataError, UnreadableFileError
 from tsjax_core.types import HostArray
 
@@ -50,20 +54,44 @@ class HDF5Store:
     at once, and the store can be sent to another process.
 
     Scalars are attributes of the file, `name:index` for one value of an array attribute. The
-    sampling time is the file attribute `dt` in seconds or `fs` in Hz.
+    sampling time is the attribute `dt` in seconds or `fs` in Hz of the file, of a group or of a
+    signal, or a data set of one such number, or follows from a data set of times; these must agree.
 
     Args:
         paths: The files.
         preload: Keep each signal in memory from its first read on. Another process that gets the
             store reads for itself.
+        time: The data set of times. Unless given, one that is called like a time and has as many
+            samples as the signals; an empty text for none.
+        time_unit: Its unit: s, ms, us, ns, min, h or d. Unless given, the one of its attribute
+            `units` or at the end of its name; without any, numbers that are dates counted from 1970
+            are taken as such, and others are seconds.
+        gaps: refuse: a gap between times is an error. split: `get_stretches` gives the samples
+            between the gaps.
+        offsets: Numbers that are taken off signals, by name, before these become 32-bit numbers.
 
     Raises UnreadableFileError, MissingSignalError, UnsupportedDatasetError, UnequalLengthError and
     WindowError, each naming the file, when the signals are first asked for.
     """
 
-    def __init__(self, paths: Sequence[str | Path], *, preload: bool = False) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        preload: bool = False,
+        time: str | None = None,
+        time_unit: str | None = None,
+        gaps: Literal["refuse", "split"] = "refuse",
+        offsets: Mapping[str, float] | None = None,
+    ) -> None:
+        if time_unit is not None:
+            choice("time_unit", time_unit, tuple(UNITS))
+        choice("gaps", gaps, ("refuse", "split"))
         self._paths = tuple(Path(path) for path in paths)
         self._preload = preload
+        self._time: dict[str, Any] = {"time": time, "time_unit": time_unit, "gaps": gaps}
+        self._offsets = check_offsets(offsets)
+        self._axes: dict[tuple[Path, tuple[str, ...]], TimeAxis | None] = {}
         self._layouts: dict[Path, dict[str, Layout]] = {}
         self._asked: dict[str, None] = {}
         self._start_empty()
@@ -106,9 +134,35 @@ class HDF5Store:
         return self._layout(path, signal).length
 
     def get_dt(self, path: Path) -> float | None:
-        """Return the sampling time of `path` in seconds, None where the file does not say."""
+        """Return the sampling time of `path` in seconds, None where the file does not say.
+
+        It is that of the signals that were asked for.
+        """
+        axis = self.read_axis(path, tuple(self._asked))
+        return None if axis is None else axis.dt
+
+    def get_stretches(self, path: Path) -> Sequence[tuple[int, int]]:
+        """Return first sample and end of each stretch of `path` without a gap between times."""
+        axis = self.read_axis(path, tuple(self._asked))
+        whole = ((0, self.get_seq_len(path, next(iter(self._asked), None))),)
+        return whole if axis is None or not axis.stretches else axis.stretches
+
+    def read_axis(self, path: Path, signals: Sequence[str]) -> TimeAxis | None:
+        """Return what `path` says of the sampling of `signals`, None where it says nothing."""
+        key = path, tuple(signals)
+        if key not in self._axes:
+            with open_hdf5(path) as file:
+                self._axes[key] = read_axis(file, path, signals, **self._time)
+        return self._axes[key]
+
+    def get_unit(self, path: Path, signal: str) -> str:
+        """Return the attribute unit or units of a signal, empty where there is none."""
         with open_hdf5(path) as file:
-            return read_dt(file, path)
+            return read_unit(file, signal)
+
+    def locate(self, path: Path, signal: str) -> object:
+        """Return what is equal for two names of the same numbers."""
+        return self._layout(path, signal).key
 
     def read_attributes(self, path: Path, names: Sequence[str]) -> HostArray:
         """Return the file attributes `names` as float32, (len(names),)."""
@@ -128,7 +182,7 @@ class HDF5Store:
             if array is None:
                 unmapped.append(j)
             else:
-                _assign(out[:, j], array[start:stop])
+                _assign(out[:, j], array[start:stop], self._still_to_take_off(layout))
                 self._count_read(array, len(out))
         self._read_unmapped(path, layouts, unmapped, start, out)
         return out
@@ -148,7 +202,11 @@ class HDF5Store:
             if array is None:
                 unmapped.append(j)
             else:
-                _assign(out[..., j], sliding_window_view(array, win_sz)[starts])
+                _assign(
+                    out[..., j],
+                    sliding_window_view(array, win_sz)[starts],
+                    self._still_to_take_off(layout),
+                )
                 self._count_read(array, win_sz, len(starts))
         # In order of time, so that neighbouring windows find their chunk decompressed.
         for i in np.argsort(starts) if unmapped else ():
@@ -171,6 +229,10 @@ class HDF5Store:
                     with contextlib.suppress(DataError):
                         found[other] = find_layout(file, path, other)
                 self._asked[signal] = None
+                found = {
+                    name: replace(layout, taken_off=self._offsets.get(name, 0.0))
+                    for name, layout in found.items()
+                }
                 known = self._layouts[path] = {**known, **found}
         return known[signal]
 
@@ -185,10 +247,14 @@ class HDF5Store:
             if array is None:
                 self._read_unmapped(path, [layout], [0], 0, held[:, None])
             else:
-                _assign(held, array)
+                _assign(held, array, layout.taken_off)
                 self._give_back()
             self._held[path, signal] = held
         return held
+
+    def _still_to_take_off(self, layout: Layout) -> float:
+        """Return what is taken off a channel that is read; what is held is without it."""
+        return 0.0 if self._preload else layout.taken_off
 
     def _mapped(self, path: Path, layout: Layout) -> HostArray | None:
         if layout.offset is None:
@@ -210,7 +276,10 @@ class HDF5Store:
                 path=path,
                 signal=layout.dataset,
             )
-        array = np.ndarray(layout.shape, layout.dtype, mapping, layout.offset)
+        if layout.is_row and layout.column is not None:
+            array = np.ndarray(layout.shape[::-1], layout.dtype, mapping, layout.offset).T
+        else:
+            array = np.ndarray(layout.shape, layout.dtype, mapping, layout.offset)
         return array if layout.column is None else array[:, layout.column]
 
     def _count_read(self, array: HostArray, samples: int, pieces: int = 1) -> None:
@@ -249,11 +318,12 @@ class HDF5Store:
                 with self._lock, reading(path):
                     dataset = self._dataset(path, layout.dataset)
                     part = slice(start, start + len(out))
-                    blocks[layout.dataset] = dataset[0, part] if layout.is_row else dataset[part]
+                    block = dataset[:, part].T if layout.is_row else dataset[part]
+                    blocks[layout.dataset] = block
             block = blocks[layout.dataset]
             # A data set of one column is one channel, and has two axes.
             flat = block.reshape(-1) if layout.column is None else block[:, layout.column]
-            _assign(out[:, j], flat)
+            _assign(out[:, j], flat, layout.taken_off)
 
     def _dataset(self, path: Path, name: str) -> Any:
         import h5py
@@ -270,7 +340,7 @@ class HDF5Store:
         return datasets[name]
 
 
-def _assign(out: HostArray, values: HostArray) -> None:
+def _assign(out: HostArray, values: HostArray, taken_off: float) -> None:
     # A value beyond float32 becomes infinite, which the statistics report with its place.
     with np.errstate(over="ignore", invalid="ignore"):
-        out[...] = values
+        out[...] = values - taken_off if taken_off else values

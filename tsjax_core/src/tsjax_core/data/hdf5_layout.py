@@ -2,7 +2,8 @@
 
 A name is the path of a 1-D data set in the file, such as `u` or `imu/acc_x`, or `name:column` for
 one column of a 2-D (time, columns) data set. A data set of one row or one column, as MATLAB writes
-vectors, is one channel and is named as a 1-D one.
+vectors, is one channel and is named as a 1-D one. Matrices that MATLAB wrote have their axes in the
+order of MATLAB.
 """
 
 from __future__ import annotations
@@ -10,19 +11,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tsjax_core.data.checks import missing_signal
-from tsjax_core.errors import DataError, UnreadableFileError, UnsupportedDatasetError
+from tsjax_core.errors import UnreadableFileError, UnsupportedDatasetError
 
 if TYPE_CHECKING:
     import h5py
-
-DT_TOLERANCE = 1e-3
-"""Relative difference below which two sampling times count as one: clocks and rounding differ."""
 
 _KINDS = {
     "O": ("strings or objects", "Store numbers, one data set per channel."),
@@ -37,7 +37,8 @@ _KINDS = {
 class Layout:
     """Place and type of one channel. `offset` is in bytes, None where only HDF5 can read it.
 
-    `shape` has time as its first axis; `is_row` says that the file has it as the second one.
+    `shape` has time as its first axis; `is_row` says that the file has it as the second one. `key`
+    is equal for two names of the same numbers, and `taken_off` a number that is subtracted.
     """
 
     dataset: str
@@ -46,6 +47,8 @@ class Layout:
     dtype: np.dtype[Any]
     offset: int | None
     is_row: bool = False
+    key: object = None
+    taken_off: float = 0.0
 
     @property
     def length(self) -> int:
@@ -61,6 +64,12 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UnreadableFileError(f"{path}: there is no such file.", path=path) from error
     except OSError as error:
+        if any(text in str(error) for text in ("unable to lock", "already open for write")):
+            raise UnreadableFileError(
+                f"{path}: another program has the file open for writing ({error}). Close it there, "
+                "or copy the file.",
+                path=path,
+            ) from error
         raise UnreadableFileError(
             f"{path}: cannot be read as HDF5: {error}. "
             "Check that it is an HDF5 file and was copied or written to its end.",
@@ -88,7 +97,9 @@ def signal_names(file: h5py.File) -> list[str]:
             if item.ndim == 1 or _is_vector(item):
                 names.append(name)
             elif item.ndim == 2:
-                names.extend(f"{name}:{column}" for column in range(item.shape[1]))
+                names.extend(
+                    f"{name}:{column}" for column in range(item.shape[_time_last(item) - 1])
+                )
 
     file.visititems(visit)
     return names
@@ -110,15 +121,21 @@ def find_layout(file: h5py.File, path: Path, name: str) -> Layout:
     _require_sources(dataset, path, base)
     _require_plain_values(dataset, path, base)
     _require_numbers(dataset, path, base)
-    if column is None and _is_vector(dataset):
+    _require_filters(dataset, path, base)
+    key = _key_of(dataset, column)
+    if column in (None, 0) and _is_vector(dataset):
         shape = (max(dataset.shape),)
         is_row = dataset.shape[0] == 1
-        return Layout(base, None, shape, dataset.dtype, _offset(file, dataset), is_row=is_row)
+        return Layout(
+            base, None, shape, dataset.dtype, _offset(file, dataset), is_row=is_row, key=key
+        )
     _require_one_channel(dataset, path, base, column)
-    if column is not None and column >= dataset.shape[1]:
-        columns = [f"{base}:{each}" for each in range(dataset.shape[1])]
+    is_row = dataset.ndim == 2 and _time_last(dataset)
+    axes: tuple[int, ...] = tuple(dataset.shape[::-1] if is_row else dataset.shape)
+    if column is not None and column >= axes[1]:
+        columns = [f"{base}:{each}" for each in range(axes[1])]
         raise missing_signal(path, name, columns)
-    return Layout(base, column, tuple(dataset.shape), dataset.dtype, _offset(file, dataset))
+    return Layout(base, column, axes, dataset.dtype, _offset(file, dataset), is_row=is_row, key=key)
 
 
 def _lookup(file: h5py.File, name: str) -> h5py.Dataset | None:
@@ -126,6 +143,43 @@ def _lookup(file: h5py.File, name: str) -> h5py.Dataset | None:
 
     item = file.get(name) if name else None
     return item if isinstance(item, h5py.Dataset) else None
+
+
+def _time_last(dataset: h5py.Dataset) -> bool:
+    """Return whether MATLAB wrote a matrix, whose first axis is the last one in the file."""
+    return "MATLAB_class" in dataset.attrs
+
+
+def _key_of(dataset: h5py.Dataset, column: int | None) -> object:
+    """Return what is equal for two names of the same numbers, such as `u`, `/u` and a link."""
+    import h5py
+
+    # A column of a data set that has one alone is the whole of it.
+    alone = None if dataset.ndim < 2 or 1 in dataset.shape else column
+    return dataset.file.filename, h5py.h5o.get_info(dataset.id).addr, alone
+
+
+def _require_filters(dataset: h5py.Dataset, path: Path, name: str) -> None:
+    """Raise UnsupportedDatasetError for a compression that is not there, after looking for it."""
+    import h5py
+
+    properties = dataset.id.get_create_plist()
+    filters = [properties.get_filter(number) for number in range(properties.get_nfilters())]
+    for code, _, _, label in filters:
+        if h5py.h5z.filter_avail(code):
+            continue
+        if find_spec("hdf5plugin") is not None:
+            import_module("hdf5plugin")
+            if h5py.h5z.filter_avail(code):
+                continue
+        called = label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+        raise UnsupportedDatasetError(
+            f"{path}: {name!r} is compressed by {called or 'a filter'} (number {code}), which h5py "
+            "does not have. Install it, which suffices: pip install hdf5plugin; or compress by "
+            "gzip.",
+            path=path,
+            signal=name,
+        )
 
 
 def _is_vector(dataset: h5py.Dataset) -> bool:
@@ -256,8 +310,8 @@ def _offset(file: h5py.File, dataset: h5py.Dataset) -> int | None:
     return int(dataset.id.get_offset()) if plain else None
 
 
-def read_scalar(file: h5py.File, path: Path, name: str) -> float:
-    """Return the file attribute `name`, or value `index` of an array attribute `name:index`."""
+def read_scalar(file: h5py.Group, path: Path, name: str) -> float:
+    """Return the attribute `name`, or value `index` of an array attribute `name:index`."""
     key, index, present = name, None, list(file.attrs)
     if name not in present:
         head, _, tail = name.rpartition(":")
@@ -282,26 +336,3 @@ def read_scalar(file: h5py.File, path: Path, name: str) -> float:
     if index is not None and index >= values.size:
         raise missing_signal(path, name, every, what="file attribute")
     return float(values[index or 0])
-
-
-def read_dt(file: h5py.File, path: Path) -> float | None:
-    """Return the sampling time in seconds from the file attribute `dt` or `fs`, None without."""
-    dt = read_scalar(file, path, "dt") if "dt" in file.attrs else None
-    fs = read_scalar(file, path, "fs") if "fs" in file.attrs else None
-    for name, value in (("dt", dt), ("fs", fs)):
-        if value is not None and not (np.isfinite(value) and value > 0):
-            raise DataError(
-                f"{path}: file attribute {name!r} is {value}; "
-                "a sampling time (s) or rate (Hz) is finite and above 0.",
-                path=path,
-                signal=name,
-            )
-    if dt is not None and fs is not None and abs(dt * fs - 1) > DT_TOLERANCE:
-        raise DataError(
-            f"{path}: file attributes contradict each other: dt = {dt} s and fs = {fs} Hz, "
-            f"which is dt = {1 / fs} s. Correct or remove one of them.",
-            path=path,
-        )
-    if dt is None and fs is not None:
-        return 1 / fs
-    return dt

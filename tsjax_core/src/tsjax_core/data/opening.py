@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from tsjax_core.data.arrays import ArrayStore
-from tsjax_core.data.cutting import DEFAULT_SHARES, Division, has_splits, is_record
+from tsjax_core.data.cutting import (
+    DEFAULT_SHARES,
+    Division,
+    cut_at_gaps,
+    has_splits,
+    is_record,
+)
 from tsjax_core.data.resample import ResampledStore
 from tsjax_core.data.store import (
     SPLITS,
@@ -38,7 +44,7 @@ def open_splits(
     """
     if isinstance(dataset, Mapping) and _has_records(dataset):
         records = check_splits(dataset, of="records")
-        return {split: _resample(ArrayStore(records[split], split), options) for split in SPLITS}
+        return {split: _open_arrays(records[split], split, options) for split in SPLITS}
     endings = getattr(_factory_of("store", store)[0], "endings", None)
     files = (
         check_split_files(dataset, endings)
@@ -72,11 +78,14 @@ def open_divided(
 
     def open_records(some: Sequence[Any], name: str) -> SignalStore:
         if in_memory:
-            return _resample(ArrayStore(some, name), options)
+            return _open_arrays(some, name, options)
         return open_signals(some, store=store, **options)
 
     if division.by == "time":
         return division.divide_time(open_records(every, "record"), signals)
+    if options.get("groups") is not None or options.get("gaps") == "split":
+        # A file may hold several records.
+        return division.divide_store(open_records(every, "record"), signals)
     parts = division.divide_records(every)
     return {split: open_records(parts[split], split) for split in SPLITS}
 
@@ -104,9 +113,14 @@ def open_signals(
     *,
     store: Named | Callable[..., SignalStore] | None = None,
     preload: bool = False,
-    delimiter: str = ",",
+    delimiter: str | None = None,
+    decimal: Literal[".", ","] | None = None,
+    skip_rows: int | None = None,
     time: str | None = None,
     time_unit: str | None = None,
+    gaps: Literal["refuse", "split"] = "refuse",
+    groups: str | None = None,
+    offsets: Mapping[str, float] | None = None,
     target_fs: float | None = None,
     resample: Literal["antialias", "linear"] = "antialias",
     dt: float | None = None,
@@ -115,20 +129,32 @@ def open_signals(
     """Return the store that reads `paths`, at the rate `target_fs` where that is given.
 
     `store` names another store than that of the files' format, with its options. It is given those
-    of `paths`, `store` (that of the format), `preload`, `delimiter`, `time`, `time_unit`,
-    `allow_empty`, `target_fs` and `dt` that it declares; one that declares `target_fs` resamples by
-    itself.
+    of `paths`, `store` (that of the format), `preload`, `delimiter`, `decimal`, `skip_rows`,
+    `time`, `time_unit`, `gaps`, `offsets`, `allow_empty`, `target_fs` and `dt` that it declares;
+    one that declares `target_fs` resamples by itself. The other options are those of `open_store`;
+    records are cut at gaps before they are resampled.
     """
     options = {"target_fs": target_fs, "resample": resample, "dt": dt}
     own: dict[str, Any] = {
         "preload": preload,
         "delimiter": delimiter,
+        "decimal": decimal,
+        "skip_rows": skip_rows,
         "time": time,
         "time_unit": time_unit,
+        "gaps": gaps,
+        "offsets": offsets,
         "allow_empty": allow_empty,
     }
+    # Uneven rows are brought to the rate at once, by the times that only their file knows.
+    even_fs = target_fs if resample == "linear" else None
+
+    def open_files() -> SignalStore:
+        opened = open_store(paths, **own, groups=groups, even_fs=even_fs)
+        return cut_at_gaps(opened) if gaps == "split" else opened
+
     if store is None:
-        return _resample(open_store(paths, **own), options)
+        return _resample(open_files(), options)
     facts: dict[str, Any] = {
         "paths": tuple(Path(path) for path in paths),
         **own,
@@ -137,7 +163,7 @@ def open_signals(
     }
     declared = inspect.signature(_factory_of("store", store)[0]).parameters
     if "store" in declared:
-        facts["store"] = open_store(paths, **own)
+        facts["store"] = open_files()
     made: SignalStore = make_named("store", store, facts)
     return made if "target_fs" in declared else _resample(made, options)
 
@@ -180,6 +206,15 @@ def _factory_of(kind: Kind, named: Any) -> tuple[Any, dict[str, Any]]:
         return named, {}
     table = {"name": named} if isinstance(named, str) else named
     return find_component(kind, table, where=f"data.{kind}", file=None)
+
+
+def _open_arrays(records: Sequence[Any], name: str, options: Mapping[str, Any]) -> SignalStore:
+    own = ("offsets", "time", "time_unit", "gaps")
+    given = {key: options[key] for key in own if options.get(key) is not None}
+    store: SignalStore = ArrayStore(records, name, **given)
+    if options.get("gaps") == "split":
+        store = cut_at_gaps(store)
+    return _resample(store, options)
 
 
 def _resample(store: SignalStore, options: Mapping[str, Any]) -> SignalStore:

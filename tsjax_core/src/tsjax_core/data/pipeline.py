@@ -10,7 +10,10 @@ from tsjax_core.checks import choice, positive, whole_number
 from tsjax_core.data import arguments
 from tsjax_core.data.balancing import balancing_weights
 from tsjax_core.data.batches import GrainPipeline
+from tsjax_core.data.csv_dialect import DECIMALS
+from tsjax_core.data.offsets import check_offsets
 from tsjax_core.data.opening import divide, make_source, open_divided, open_splits
+from tsjax_core.data.resample import ResampledStore
 from tsjax_core.data.sources import FullSequenceSource, WindowedSource
 from tsjax_core.data.stats import ChannelStats, require_finite, scan_scalars, scan_signals
 from tsjax_core.data.store import Split
@@ -42,9 +45,14 @@ def create_grain_dls(
     preload: bool = False,
     allow_nan: bool = False,
     resident: bool | None = None,
-    delimiter: str = ",",
+    delimiter: str | None = None,
+    decimal: Literal[".", ","] | None = None,
+    skip_rows: int | None = None,
     time: str | None = None,
     time_unit: str | None = None,
+    gaps: Literal["refuse", "split"] = "refuse",
+    groups: str | None = None,
+    offsets: Mapping[str, float] | None = None,
     n_batches: int | None = None,
     balance: str | None = None,
     further: Mapping[str, Sequence[str]] | None = None,
@@ -53,7 +61,7 @@ def create_grain_dls(
     split: Sequence[float] | None = None,
     split_by: Literal["time", "files"] | None = None,
 ) -> GrainPipeline:
-    """Return the pipeline of a data set: HDF5 or CSV files, or arrays in memory.
+    """Return the pipeline of a data set: HDF5, CSV or MATLAB files, or arrays in memory.
 
     All files are read once: their samples must be finite, and no channel of the training files
     may be constant. Means and standard deviations come from the training files alone.
@@ -84,10 +92,22 @@ def create_grain_dls(
             in inputs reaches the model.
         resident: Keep the training signals on the device; if not given, where they take less
             than 1 GiB.
-        delimiter: Character between the cells of CSV files.
-        time: CSV column of time, which gives the sampling time.
-        time_unit: Its unit: s, ms, us, ns, min or h. If not given, the one at the end of its name,
-            such as "t [ms]" or "time_us", and seconds where there is none.
+        delimiter: Character between the cells of CSV files, a space for any run of blanks; noticed
+            if not given, as the encoding is.
+        decimal: Decimal sign of CSV files, a point or a comma; noticed if not given.
+        skip_rows: Lines of CSV files above the names of the columns; noticed if not given.
+        time: Column or data set of times, which gives the sampling time: numbers, or in CSV files
+            dates and times of day. If not given, one that is called like a time and is even; an
+            empty text for none.
+        time_unit: Its unit: s, ms, us, ns, min, h or d. If not given, the one at the end of its
+            name, such as "t [ms]" or "time_us", or what the file says. Without any, numbers that
+            are dates counted from 1970 are taken as such, and others are seconds.
+        gaps: What is done with gaps between times: refuse the file, or split it into a record for
+            each stretch.
+        groups: Groups of HDF5 files that are records of their own: a name in which * stands for
+            any text, such as "exp*".
+        offsets: Numbers that are taken off signals, by name, in the precision of the file, for
+            signals whose changes are small beside their level.
         n_batches: Batches in an epoch of training: exactly so many, for which windows come again
             if they must. If not given, every window comes once.
         balance: Draw training windows with replacement, so that what it names gets equal shares
@@ -96,7 +116,7 @@ def create_grain_dls(
             are not scaled and may hold NaN.
         store: Another store than that of the files' format, by name or as a table of its name and
             options. It is given what it declares of paths, store (that of the format), preload,
-            delimiter, time, time_unit, target_fs and dt.
+            delimiter, decimal, skip_rows, time, time_unit, gaps, offsets, target_fs and dt.
         source: Another source of training windows, by name or as a table of its name and options.
             It is given what it declares of store, records, u, y, win_sz, stp_sz, bs and seed.
         split: Shares of training, validation and test of a `dataset` without splits of its own,
@@ -122,18 +142,27 @@ def create_grain_dls(
     seed = whole_number("seed", seed)
     choice("valid", valid, ("windows", "files"))
     choice("resample", resample, ("antialias", "linear"))
+    choice("gaps", gaps, ("refuse", "split"))
+    if decimal is not None:
+        choice("decimal", decimal, DECIMALS)
     target_fs = None if target_fs is None else positive("target_fs", target_fs)
     dt = None if dt is None else positive("dt", dt)
     if n_batches is not None:
         n_batches = whole_number("n_batches", n_batches, "batches", least=1)
 
-    groups = arguments.check_further(further)
+    further_names = arguments.check_further(further)
+    sampled = [*names["u"], *names["y"], *(n for group in further_names.values() for n in group)]
     options: dict[str, Any] = {
         "store": store,
         "preload": preload,
         "delimiter": delimiter,
+        "decimal": decimal,
+        "skip_rows": skip_rows,
         "time": time,
         "time_unit": time_unit,
+        "gaps": gaps,
+        "groups": groups,
+        "offsets": check_offsets(offsets) or None,
         "target_fs": target_fs,
         "resample": resample,
         "dt": dt,
@@ -143,10 +172,11 @@ def create_grain_dls(
     if division is None:
         stores = open_splits(dataset, **options)
     else:
-        sampled = [*names["u"], *names["y"], *(name for group in groups.values() for name in group)]
         stores = open_divided(dataset, division, sampled, **options)
     arguments.warn_of_overlap({part: store.paths for part, store in stores.items()})
-    names = {**names, "further": groups}
+    arguments.check_offset_names(offsets, sampled)
+    arguments.check_same_numbers(stores, names["u"], names["y"])
+    names = {**names, "further": further_names}
 
     def windows(split: Split, step: int) -> WindowedSource:
         return WindowedSource(stores[split], win_sz=win_sz, stp_sz=step, **names)
@@ -193,8 +223,10 @@ def create_grain_dls(
         dt,
         names["u_scalars"],
         names["y_scalars"],
-        groups,
+        further_names,
+        arguments.find_units(stores["train"], sampled),
     )
+    arguments.warn_of_copies(scans)
     checksums = {split: _checksum(by_key) for split, by_key in scans.items()}
     if resident is None:
         resident = isinstance(drawn, ResidentSource) and drawn.resident_bytes < _RESIDENT_BYTES
@@ -210,6 +242,7 @@ def create_grain_dls(
         n_batches,
         checksums=checksums,
         division=division,
+        missing=_count_missing(stores, scans),
     )
 
 
@@ -222,6 +255,25 @@ def _stats_of(
     for scan in scans["train"].values():
         scan.require_varying("train")
     return {key: scan.norm_stats(train.names[key]) for key, scan in scans["train"].items()}
+
+
+def _count_missing(
+    stores: Mapping[Split, SignalStore], scans: Mapping[Split, Mapping[str, ChannelStats]]
+) -> dict[str, str]:
+    """Return a text for each output with missing samples: how many are measured, and were."""
+    texts = {}
+    for split, store in stores.items():
+        scan = scans[split].get("y")
+        if scan is None:
+            continue
+        for path, signal in scan.nonfinite:
+            kept = scan.lengths[path] - scan.nonfinite[path, signal]
+            text = f"{kept} of {scan.lengths[path]} samples are measured"
+            if isinstance(store, ResampledStore) and store.ratio(path) != 1:
+                before, _ = store.count_targets(path, signal)
+                text += f", of {before} before resampling"
+            texts[f"{split}: {signal} in {path.name}"] = text
+    return texts
 
 
 def _checksum(scans: Mapping[str, ChannelStats]) -> int:

@@ -13,7 +13,14 @@ import numpy as np
 from tsjax_core.data.checks import common_length, sample_range, window_starts
 from tsjax_core.data.polyphase import antialias, as_ratio, linear, resampled_length
 from tsjax_core.errors import ConfigError, DataError
-from tsjax_core.protocols import AttributeStore, SampledStore, SignalStore, WindowStore
+from tsjax_core.protocols import (
+    AttributeStore,
+    LocatingStore,
+    SampledStore,
+    SignalStore,
+    UnitStore,
+    WindowStore,
+)
 from tsjax_core.types import HostArray
 
 ResampleMethod: TypeAlias = Literal["antialias", "linear"]
@@ -116,6 +123,22 @@ class ResampledStore:
     def get_seq_len(self, path: Path, signal: str | None = None) -> int:
         """Return the number of new samples of `signal` in `path`, or of the first signal there."""
         return resampled_length(self._store.get_seq_len(path, signal), self.ratio(path))
+
+    def get_unit(self, path: Path, signal: str) -> str:
+        """Return the unit of a signal as the file states it, empty where it does not."""
+        store = self._store
+        return store.get_unit(path, signal) if isinstance(store, UnitStore) else ""
+
+    def locate(self, path: Path, signal: str) -> object:
+        """Return what is equal for two names of the same numbers."""
+        store = self._store
+        return store.locate(path, signal) if isinstance(store, LocatingStore) else signal
+
+    def count_targets(self, path: Path, signal: str) -> tuple[int, int]:
+        """Return how many finite samples a signal has before, and after resampling."""
+        before = self._store.read_signals(path, [signal])
+        after = self.read_signals(path, [signal])
+        return int(np.isfinite(before).sum()), int(np.isfinite(after).sum())
 
     def read_attributes(self, path: Path, names: Sequence[str]) -> HostArray:
         """Return the scalars `names` as float32, (len(names),)."""

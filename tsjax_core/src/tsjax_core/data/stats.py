@@ -33,8 +33,8 @@ class ChannelStats:
     """Statistics of each channel over the finite samples of a split, all (n,), in float64.
 
     `std` is that of the population (divided by the count). `nonfinite` counts the samples that are
-    NaN or infinite by file and channel name, only where there are any; `files` is the number of
-    files, and `checksum` one of all that was read, further signals included.
+    NaN or infinite by file and channel name, only where there are any; `lengths` has the samples of
+    each file, and `checksums` one of all that was read of it, further signals included.
     """
 
     names: tuple[str, ...]
@@ -45,7 +45,13 @@ class ChannelStats:
     max: HostArray
     files: int
     nonfinite: Mapping[tuple[Path, str], int] = field(default_factory=dict)
-    checksum: int = 0
+    lengths: Mapping[Path, int] = field(default_factory=dict)
+    checksums: Mapping[Path, int] = field(default_factory=dict)
+
+    @property
+    def checksum(self) -> int:
+        """One checksum of all files, in their order."""
+        return zlib.crc32(repr(list(self.checksums.values())).encode())
 
     def norm_stats(self, names: Sequence[str]) -> NormStats:
         """Return mean and standard deviation of the channels `names`, in that order."""
@@ -67,7 +73,8 @@ class ChannelStats:
             spacing = float(np.spacing(np.float32(largest)))
             lost = (
                 f" The 32-bit numbers of models stand {spacing:.3g} apart there, and smaller "
-                "changes are lost: take the offset off in the file, in its own type."
+                f"changes are lost. Take the level off before: offsets = {{{name!r} = "
+                f"{self.mean[row]:.9g}}}."
                 if largest > _LARGE
                 else ""
             )
@@ -111,21 +118,24 @@ def scan_signals(
     """
     total = _Moments(len(signals))
     nonfinite: dict[tuple[Path, str], int] = {}
-    checksum, both = 0, [*signals, *further]
+    both = [*signals, *further]
+    samples: dict[Path, int] = {}
+    checksums: dict[Path, int] = {}
     for path in store.paths:
         lengths = {name: store.get_seq_len(path, name) for name in both}
-        length = common_length(path, lengths)
+        length = samples[path] = common_length(path, lengths)
         missing = np.zeros(len(signals), np.int64)
-        checksum = zlib.crc32(f"{length} ".encode(), checksum)
+        checksum = zlib.crc32(f"{length} ".encode())
         for start in range(0, length, _BLOCK):
             block = store.read_signals(path, both, start, min(start + _BLOCK, length))
             checksum = zlib.crc32(block.tobytes(), checksum)
             block = block[:, : len(signals)]
             missing += len(block) - total.add(block.astype(np.float64))
+        checksums[path] = checksum
         for name, count in zip(signals, missing.tolist(), strict=True):
             if count:
                 nonfinite[path, name] = count
-    return total.stats(signals, len(store.paths), nonfinite, checksum)
+    return total.stats(signals, nonfinite, samples, checksums)
 
 
 def scan_scalars(paths: Sequence[Path], names: Sequence[str], values: HostArray) -> ChannelStats:
@@ -134,8 +144,9 @@ def scan_scalars(paths: Sequence[Path], names: Sequence[str], values: HostArray)
     total.add(np.asarray(values, np.float64))
     bad = np.argwhere(~np.isfinite(values))
     nonfinite = {(paths[file], names[row]): 1 for file, row in bad}
-    checksum = zlib.crc32(np.asarray(values, np.float32).tobytes())
-    return total.stats(names, len(paths), nonfinite, checksum)
+    rows = np.asarray(values, np.float32)
+    checksums = {path: zlib.crc32(row.tobytes()) for path, row in zip(paths, rows, strict=True)}
+    return total.stats(names, nonfinite, dict.fromkeys(paths, 1), checksums)
 
 
 def compute_norm_stats(
@@ -185,12 +196,21 @@ class _Moments:
     def stats(
         self,
         names: Sequence[str],
-        files: int,
         nonfinite: Mapping[tuple[Path, str], int],
-        checksum: int,
+        lengths: Mapping[Path, int],
+        checksums: Mapping[Path, int],
     ) -> ChannelStats:
         """Return what was merged."""
         std = np.sqrt(self.squares / np.maximum(self.count, 1))
         return ChannelStats(
-            tuple(names), self.count, self.mean, std, self.min, self.max, files, nonfinite, checksum
+            tuple(names),
+            self.count,
+            self.mean,
+            std,
+            self.min,
+            self.max,
+            len(lengths),
+            nonfinite,
+            lengths,
+            checksums,
         )

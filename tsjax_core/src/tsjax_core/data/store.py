@@ -9,16 +9,31 @@ from typing import Any, Literal, TypeAlias
 
 from tsjax_core.data.checks import listing
 from tsjax_core.data.csv import CSVStore
+from tsjax_core.data.groups import GroupStore
 from tsjax_core.data.hdf5 import HDF5Store
+from tsjax_core.data.mat import MatStore
 from tsjax_core.errors import ConfigError, DataError, SplitError, UnreadableFileError
+from tsjax_core.protocols import SignalStore
 
 Split: TypeAlias = Literal["train", "valid", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 """The parts of a data set, each with files of its own."""
 
-_FORMATS = {".hdf5": "HDF5", ".h5": "HDF5", ".hdf": "HDF5", ".csv": "CSV"}
+_FORMATS = {
+    ".hdf5": "HDF5",
+    ".h5": "HDF5",
+    ".hdf": "HDF5",
+    ".csv": "CSV",
+    ".txt": "CSV",
+    ".dat": "CSV",
+    ".tsv": "CSV",
+    ".mat": "MATLAB",
+}
 _ENDINGS = ", ".join(_FORMATS)
+
+# Other texts than tables lie in folders too.
+_SEARCHED = tuple(ending for ending in _FORMATS if ending not in (".txt", ".dat"))
 
 
 def find_split_files(
@@ -26,12 +41,13 @@ def find_split_files(
 ) -> dict[Split, tuple[Path, ...]]:
     """Return the files below `train/`, `valid/` and `test/` of `directory`, sorted.
 
-    They are those that end in `endings`, HDF5 and CSV files unless given. Files and directories
-    whose name begins with a dot are left out. Raises SplitError where a directory is missing or
-    holds no file, and DataError where HDF5 and CSV files are mixed.
+    They are those that end in `endings`, HDF5, CSV and MATLAB files unless given. Files and
+    directories whose name begins with a dot are left out. Raises SplitError where a directory is
+    missing or holds no file, and DataError where formats are mixed.
     """
     root = Path(directory)
-    wanted = tuple(_FORMATS) if endings is None else tuple(endings)
+    check_path(root)
+    wanted = _SEARCHED if endings is None else tuple(endings)
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise SplitError(
@@ -86,6 +102,7 @@ def _data_files(folder: Path, endings: Sequence[str]) -> tuple[Path, ...]:
             path = here / name
             if name.startswith(".") or path.suffix.lower() not in endings:
                 continue
+            check_path(path)
             if not path.exists():
                 raise UnreadableFileError(
                     f"{path} is a link to {path.readlink()}, which is not there. Fetch the file, "
@@ -101,6 +118,17 @@ def _data_files(folder: Path, endings: Sequence[str]) -> tuple[Path, ...]:
     return tuple(sorted(found))
 
 
+def check_path(path: Path) -> None:
+    """Raise UnreadableFileError for a name that is no text, which no file could name again."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UnreadableFileError(
+            f"{str(path)!a}: the name of the file or folder is no text in UTF-8. Rename it.",
+            path=path,
+        ) from error
+
+
 def _there(folder: Path) -> str:
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     return f"There is: {listing(names)}." if names else "It is empty."
@@ -113,6 +141,8 @@ def find_files(dataset: Any, endings: Sequence[str] | None = None) -> tuple[Path
     with a dot are left out. Raises SplitError where there are none, and DataError where HDF5 and
     CSV files are mixed.
     """
+    for each in dataset if isinstance(dataset, list | tuple) else [dataset]:
+        check_path(Path(each))
     if isinstance(dataset, list | tuple):
         files = tuple(Path(path) for path in dataset)
         if not files:
@@ -122,7 +152,7 @@ def find_files(dataset: Any, endings: Sequence[str] | None = None) -> tuple[Path
     elif Path(dataset).is_file():
         files = (Path(dataset),)
     else:
-        root, wanted = Path(dataset), tuple(_FORMATS) if endings is None else tuple(endings)
+        root, wanted = Path(dataset), _SEARCHED if endings is None else tuple(endings)
         if not root.is_dir():
             raise SplitError(
                 f"{root}: does not exist. Give a file that ends in {', '.join(wanted)}, a "
@@ -214,25 +244,60 @@ def open_store(
     paths: Sequence[str | Path],
     *,
     preload: bool = False,
-    delimiter: str = ",",
+    delimiter: str | None = None,
+    decimal: Literal[".", ","] | None = None,
+    skip_rows: int | None = None,
     time: str | None = None,
     time_unit: str | None = None,
+    gaps: Literal["refuse", "split"] = "refuse",
+    groups: str | None = None,
+    offsets: Mapping[str, float] | None = None,
+    even_fs: float | None = None,
     allow_empty: bool = False,
-) -> HDF5Store | CSVStore:
+) -> SignalStore:
     """Return the store that reads `paths`, chosen by their ending.
 
-    `preload` is for HDF5, see `HDF5Store`; `delimiter`, `time`, `time_unit` and `allow_empty` are
-    for CSV, see `CSVStore`.
-    Raises DataError for an unknown ending or mixed formats, ConfigError for `time` with HDF5.
+    `preload` and `groups` are for HDF5, see `HDF5Store` and `GroupStore`; `delimiter`, `decimal`,
+    `skip_rows`, `even_fs` and `allow_empty` are for CSV, see `CSVStore`. `time`, `time_unit`,
+    `gaps` and `offsets` are for all. Raises DataError for an unknown ending or mixed formats, and
+    ConfigError for `groups` of files that have none.
     """
-    if format_of_all([Path(path) for path in paths]) == "CSV":
-        return CSVStore(
-            paths, delimiter=delimiter, time=time, time_unit=time_unit, allow_empty=allow_empty
-        )
-    if time is not None:
+    every: dict[str, Any] = {"time": time, "time_unit": time_unit, "gaps": gaps, "offsets": offsets}
+    kind = format_of_all([Path(path) for path in paths])
+    if kind == "MATLAB":
+        kind = _kind_of_matlab([Path(path) for path in paths])
+    if groups is not None and kind != "HDF5":
         raise ConfigError(
-            f"time is {time!r}, a column of CSV files, and the files are HDF5; these tell their "
-            "sampling time by the file attribute 'dt' (s) or 'fs' (Hz).",
-            key="time",
+            f"groups is {groups!r}, for HDF5 files, and the files are {kind}; leave it out.",
+            key="groups",
         )
-    return HDF5Store(paths, preload=preload)
+    if kind == "CSV":
+        return CSVStore(
+            paths,
+            delimiter=delimiter,
+            decimal=decimal,
+            skip_rows=skip_rows,
+            even_fs=even_fs,
+            allow_empty=allow_empty,
+            **every,
+        )
+    if kind == "MATLAB":
+        return MatStore(paths, **every)
+    if groups is not None:
+        return GroupStore(paths, groups, preload=preload, **every)
+    return HDF5Store(paths, preload=preload, **every)
+
+
+def _kind_of_matlab(paths: Sequence[Path]) -> str:
+    """Return HDF5 for files of MATLAB's format 7.3, and MATLAB for older ones."""
+    import h5py
+
+    new = [path for path in paths if h5py.is_hdf5(path)]
+    if new and len(new) < len(paths):
+        old = next(path for path in paths if path not in new)
+        raise DataError(
+            f"the data set mixes MATLAB files of format 7.3 ({new[0]}) and of an older one "
+            f"({old}); save all with -v7.3.",
+            path=old,
+        )
+    return "HDF5" if new else "MATLAB"

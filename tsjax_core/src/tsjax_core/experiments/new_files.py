@@ -8,8 +8,8 @@ from pathlib import Path
 from flax import nnx
 
 from tsjax_core.data.batches import GrainPipeline
-from tsjax_core.data.hdf5_layout import DT_TOLERANCE
 from tsjax_core.data.opening import open_signals
+from tsjax_core.data.rates import DT_TOLERANCE
 from tsjax_core.data.sources import FullSequenceSource, StackedSource
 from tsjax_core.data.stats import require_finite, scan_signals
 from tsjax_core.errors import DataError
@@ -58,6 +58,11 @@ def score_files(run: Path, files: Sequence[Path]) -> Evaluation:
     return learner.evaluate("test")
 
 
+def is_hdf5(path: Path) -> bool:
+    """Return whether a file is read as HDF5 by its ending."""
+    return path.suffix.lower() in (".hdf5", ".h5", ".hdf")
+
+
 def open_as_trained(
     experiment: Experiment, files: Sequence[Path], dt: float | None, *, allow_empty: bool = False
 ) -> SignalStore:
@@ -66,11 +71,24 @@ def open_as_trained(
     Raises:
         DataError: A file has another sampling time than `dt`, that of the model.
     """
-    names = ("store", "preload", "delimiter", "time", "time_unit", "target_fs", "resample", "dt")
+    names = (
+        "store",
+        "preload",
+        "delimiter",
+        "decimal",
+        "skip_rows",
+        "time",
+        "time_unit",
+        "gaps",
+        "groups",
+        "offsets",
+        "target_fs",
+        "resample",
+        "dt",
+    )
     options = {name: experiment.data[name] for name in names if name in experiment.data}
-    if any(path.suffix.lower() != ".csv" for path in files):
-        options.pop("time", None)
-        options.pop("time_unit", None)
+    if "groups" in options and not any(is_hdf5(path) for path in files):
+        del options["groups"]
     store = open_signals(files, **options, allow_empty=allow_empty)
     for path in store.paths:
         found = store.get_dt(path) if isinstance(store, SampledStore) else None

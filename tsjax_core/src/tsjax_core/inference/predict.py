@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tsjax_core.checks import positive, whole_number
-from tsjax_core.data.hdf5_layout import DT_TOLERANCE
+from tsjax_core.data.rates import DT_TOLERANCE
 from tsjax_core.errors import DataError, ModelError
 from tsjax_core.inference.chunks import ModelRunner, check_stateful
 from tsjax_core.inference.initial_state import InitialState, begin_from, simulate_with

@@ -264,9 +264,10 @@ def _signals_to_json(signals: Signals) -> dict[str, Any]:
     return {
         field.name: list(getattr(signals, field.name))
         for field in fields(signals)
-        if field.name not in {"stats", "dt", "further"}
+        if field.name not in {"stats", "dt", "further", "units"}
     } | {
         "further": {key: list(names) for key, names in signals.further.items()},
+        "units": dict(signals.units),
         "dt": signals.dt,
         "stats": {
             key: {"mean": stats.mean.tolist(), "std": stats.std.tolist()}

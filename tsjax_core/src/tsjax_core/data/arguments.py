@@ -144,26 +144,28 @@ def find_units(store: SignalStore, names: Sequence[str]) -> dict[str, str]:
 
 def warn_of_copies(scans: Mapping[Split, Mapping[str, ChannelStats]]) -> None:
     """Warn of files that hold the same samples as a training file."""
-    first: dict[tuple[int, int], Path] = {}
+    first: dict[tuple[int, ...], Path] = {}
     for split in SPLITS:
-        scan = scans[split].get("u")
-        if scan is None:
-            continue
-        for path, checksum in scan.checksums.items():
-            key = checksum, scan.lengths[path]
+        every = list({id(scan): scan for scan in scans[split].values()}.values())
+        copies = []
+        for path in every[0].checksums if every else ():
+            key = tuple(scan.checksums[path] for scan in every)
             same = first.get(key)
             if same is not None and same.resolve() != path.resolve():
-                meaning = (
-                    f"figures of {split} will be better than on data that the model has not seen"
-                    if split != "train"
-                    else "it counts twice in training"
-                )
-                warnings.warn(
-                    f"{path} in {split} holds the same samples as {same} in train: {meaning}.",
-                    stacklevel=3,
-                )
+                copies.append(f"{path} (as {same})")
             if split == "train":
                 first.setdefault(key, path)
+        if copies:
+            meaning = (
+                f"figures of {split} will be better than on data that the model has not seen"
+                if split != "train"
+                else "they count more than once in training"
+            )
+            warnings.warn(
+                f"{split} has the same samples as other files of train: "
+                f"{listing(copies, shown=3)}; {meaning}.",
+                stacklevel=3,
+            )
 
 
 def check_lengths(records: Mapping[Split, FullSequenceSource]) -> None:

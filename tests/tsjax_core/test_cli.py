@@ -148,7 +148,7 @@ def test_evaluate_prints_the_scores_of_a_split(run, tsjax):
     status, out, _ = tsjax("evaluate", run)
     assert status == 0
     scores = table(run / "report" / "scores.csv")
-    assert [row["file"] for row in scores] == ["arrow.hdf5", "multisine.hdf5", "all of test"]
+    assert [row["file"] for row in scores] == 2 * ["arrow.hdf5", "multisine.hdf5", "all of test"]
     assert all(f"{float(row['rmse']):.4g}" in out for row in scores)
     status, out, _ = tsjax("evaluate", run, "--split", "valid")
     assert status == 0
@@ -258,7 +258,7 @@ class FullDisk:
 def test_predict_reads_csv(run, folder, tsjax):
     """Inputs may come as CSV; the default output stands beside them."""
     u = np.random.default_rng(0).standard_normal(20)
-    (folder / "inputs.csv").write_text("t,u\n" + "\n".join(f"{i},{v}" for i, v in enumerate(u)))
+    (folder / "inputs.csv").write_text("k,u\n" + "\n".join(f"{i},{v}" for i, v in enumerate(u)))
     assert tsjax("predict", run, folder / "inputs.csv")[0] == 0
     assert Path.cwd() == folder
     rows = rows_of(folder / "inputs_predicted.csv")
@@ -441,7 +441,7 @@ def test_a_directory_that_is_no_run_is_told(tmp_path, folder, tsjax):
 
 def test_predict_tells_what_does_not_fit(run, folder, tsjax):
     """An input that is not in the file, a format that cannot be written."""
-    (folder / "other.csv").write_text("t,v\n0,1\n1,2\n")
+    (folder / "other.csv").write_text("k,v\n0,1\n1,2\n")
     status, _, err = tsjax("predict", run, folder / "other.csv")
     assert status == 1
     assert "'u'" in err

@@ -65,7 +65,9 @@ def test_encodings_and_line_ends(tmp_path, encoding, end):
         "Device;Model 5\nSerial;1234\nStart;2024-05-01 12:00\n\n",
     ],
 )
-@pytest.mark.parametrize("units", ["", "V;rpm\n", "[V];[rpm]\n", ";m/s^2\n"])
+@pytest.mark.parametrize(
+    "units", ["", "V;rpm\n", "[V];[rpm]\n", ";m/s^2\n", "mA;1/min\n", "Nm;px\n"]
+)
 def test_lines_above_the_table_and_units(tmp_path, above, units):
     """Lines of other text are passed over, and a row of units is kept."""
     rows = "\n".join(f"{a};{b}" for a, b in NUMBERS)

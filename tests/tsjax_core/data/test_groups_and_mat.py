@@ -13,7 +13,6 @@ import pytest
 from scipy.io import savemat
 
 from tsjax_core import HDF5Store, create_grain_dls
-from tsjax_core.data import mat
 from tsjax_core.data.groups import GroupStore
 from tsjax_core.data.store import find_files, find_split_files, open_store
 from tsjax_core.errors import (
@@ -124,8 +123,8 @@ def test_older_formats_of_matlab(tmp_path, rng, old):
         np.testing.assert_array_equal(store.read_signals(*store.paths, ["rec/speed"])[:, 0], y)
 
 
-def test_matlab_files_that_are_none(tmp_path, rng, monkeypatch):
-    """Missing, cut off, of both formats, or without SciPy."""
+def test_matlab_files_that_are_none(tmp_path):
+    """Missing, cut off, or of both formats."""
     file = tmp_path / "a.mat"
     with pytest.raises(UnreadableFileError, match="there is no such file"):
         open_store([file])
@@ -138,12 +137,6 @@ def test_matlab_files_that_are_none(tmp_path, rng, monkeypatch):
         f["u"] = np.ones(30)
     with pytest.raises(DataError, match="save all with") as caught:
         open_store([file, tmp_path / "b.mat"])
-    print(caught.value)
-    monkeypatch.setattr(mat, "find_spec", lambda name: None)
-    with pytest.raises(
-        UnsupportedDatasetError, match=r"pip install \"tsjax-core\[mat\]\""
-    ) as caught:
-        open_store([file])
     print(caught.value)
 
 

@@ -16,6 +16,8 @@ pytestmark = pytest.mark.skipif("TSJAX_DATA" not in os.environ, reason="TSJAX_DA
 AXES = range(6)
 
 
+# Some of the files of covid3month are equal.
+@pytest.mark.filterwarnings("ignore:.*the same samples as other files of train")
 @pytest.mark.parametrize(
     "folder, u, y, options, dt, test_lengths",
     [

@@ -78,7 +78,7 @@ def test_what_cannot_be_compared_is_refused(runs):
 def test_the_figure_shows_the_worst_stretch(tmp_path):
     """Measured and every model over it, and the errors over the whole record."""
     pytest.importorskip("matplotlib")
-    from tsjax_core.viz import plot_comparison
+    from tsjax_core.judging.figures import plot_comparison
 
     rng = np.random.default_rng(0)
     target = rng.standard_normal((1000, 2))

@@ -46,9 +46,9 @@ def test_the_report_has_scores_and_a_figure_per_file(learner, tmp_path):
     assert [path.name for path in figures] == [f"test_part_{i}.png" for i in range(3)]
     assert all(path.stat().st_size > 10_000 for path in figures)
     rows = list(csv.reader((tmp_path / "report" / "scores.csv").read_text().splitlines()))
-    assert rows[0] == ["file", "output", "rmse"]
+    assert rows[0] == ["model", "file", "output", "rmse"]
     assert len(rows) == 1 + 4 * 4
-    assert float(rows[-1][2]) == evaluation.metrics["rmse"]
+    assert float(rows[-1][3]) == evaluation.metrics["rmse"]
 
 
 def test_files_of_like_names_have_figures_of_their_own(learner, two_by_three, tmp_path):

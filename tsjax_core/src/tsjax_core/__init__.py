@@ -24,6 +24,7 @@ from tsjax_core.inference.initial_state import InitialState
 from tsjax_core.inference.predict import estimate_state, predict, predict_stateful
 from tsjax_core.inference.saved_model import load_model
 from tsjax_core.inference.simulator import Simulator
+from tsjax_core.judging.figures import plot_results
 from tsjax_core.losses.channels import masked_loss
 from tsjax_core.losses.compose import compose_losses
 from tsjax_core.losses.missing import ignore_nan
@@ -98,7 +99,7 @@ from tsjax_core.transforms.noise import (
 from tsjax_core.transforms.probability import with_probability
 from tsjax_core.transforms.truncate import truncate_schedule, vary_length
 from tsjax_core.types import Buffer, Carry, FrozenMapping, NormStats, Signals
-from tsjax_core.viz import plot_batch, plot_history, plot_learning_rates, plot_results
+from tsjax_core.viz import plot_batch, plot_history, plot_learning_rates
 
 __version__ = _version("tsjax-core")
 

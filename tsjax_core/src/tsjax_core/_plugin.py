@@ -93,5 +93,6 @@ def tsjax_stores() -> Mapping[str, Callable[..., Any]]:
 @hookimpl
 def tsjax_plots() -> Mapping[str, Callable[..., Any]]:
     from tsjax_core import viz
+    from tsjax_core.judging import figures
 
-    return {"batch": viz.plot_batch, "results": viz.plot_results, "history": viz.plot_history}
+    return {"batch": viz.plot_batch, "results": figures.plot_results, "history": viz.plot_history}

@@ -33,7 +33,9 @@ from tsjax_core.registry.hookspecs import KINDS, Kind
 
 if TYPE_CHECKING:
     from tsjax_core.experiments.experiment import Experiment
+    from tsjax_core.experiments.report import NamedEvaluation
     from tsjax_core.experiments.run import RunResult
+    from tsjax_core.training.evaluation import Evaluation
 
 
 class _Commands(typer.core.TyperGroup):
@@ -109,6 +111,30 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+Time = Annotated[
+    str | None,
+    typer.Option(
+        help="Column or data set of times, '' for none.", show_default="the one called so"
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(help="Character between the cells of CSV files.", show_default="noticed"),
+]
+Decimal = Annotated[
+    str | None, typer.Option(help="Decimal sign of CSV files.", show_default="noticed")
+]
+Groups = Annotated[
+    str | None,
+    typer.Option(help="HDF5 groups that are records, such as 'exp*'.", show_default="none"),
+]
+
+
+def _reading(**options: Any) -> dict[str, Any]:
+    """Return the options that say how files are read, those that are given."""
+    return {key: value for key, value in options.items() if value is not None}
 
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a training run.")]
@@ -392,7 +418,7 @@ def resume(
 
 def _print_result(result: RunResult, experiment: Experiment, console: Console) -> None:
     """Print what a training ended with; exit with 1 where it ended for a bad reason."""
-    from tsjax_core.experiments.report import early_errors, flat_outputs, score_table
+    from tsjax_core.experiments.report import score_table
     from tsjax_core.experiments.run import STOPPED
 
     options = experiment.train
@@ -414,11 +440,8 @@ def _print_result(result: RunResult, experiment: Experiment, console: Console) -
     elif result.kept.epoch < 0:
         which, why = "the beginning", "no epochs were asked for"
     console.print(f"kept the model of {which} ({why})")
-    console.print(score_table(result.evaluation))
-    console.print(f"initial state: {result.evaluation.initial_state}")
-    for sentence in (early_errors(result.evaluation), flat_outputs(result.evaluation)):
-        if sentence:
-            console.print(f"note: {sentence}")
+    console.print(score_table(result.evaluation, reference=result.reference))
+    _print_remarks(console, result.evaluation, result.reference)
     console.print(f"run: {result.path}")
     for figure in result.figures:
         console.print(f"figure: {figure}")
@@ -426,6 +449,22 @@ def _print_result(result: RunResult, experiment: Experiment, console: Console) -
         console.print('no figures: install matplotlib with pip install "tsjax-core[viz]"')
     if result.ended not in ("finished", STOPPED):
         raise typer.Exit(1)
+
+
+def _print_remarks(
+    console: Console, evaluation: Evaluation, reference: NamedEvaluation | None
+) -> None:
+    """Print where the simulations began, and what the scores do not say."""
+    from tsjax_core.experiments.report import early_errors, flat_outputs
+    from tsjax_core.judging.reference import describe_reference
+
+    console.print(f"initial state: {evaluation.initial_state}")
+    sentences = [early_errors(evaluation), flat_outputs(evaluation)]
+    if reference is not None:
+        sentences.append(describe_reference(evaluation, reference.evaluation, reference.name))
+    for sentence in sentences:
+        if sentence:
+            console.print(f"note: {sentence}")
 
 
 @app.command()
@@ -454,21 +493,45 @@ def fit(
     dt: Annotated[
         float | None, typer.Option(help="Sampling time in s, where the files do not state it.")
     ] = None,
-    time: Annotated[
-        str | None, typer.Option(help="CSV column of time, in s or the unit that its name ends in.")
-    ] = None,
-    delimiter: Annotated[str, typer.Option(help="Character between the cells of CSV files.")] = ",",
+    time: Time = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    groups: Groups = None,
 ) -> None:
     """Find a model of measured files: linear, nonlinear state space and GRU, judged on new data."""
     keep_compiled_programs()
     from tsjax_core.directories import free_directory
     from tsjax_core.experiments.fit_files import fit_files
 
-    data: dict[str, Any] = {"dt": dt, "time": time, "delimiter": delimiter}
-    given = {key: value for key, value in data.items() if value is not None}
+    given = _reading(dt=dt, time=time, delimiter=delimiter, decimal=decimal, groups=groups)
     out = out or free_directory(Path("runs") / files[0].stem)
     chosen: Any = recipe
     fit_files(files, u, y, out, make_console(), recipe=chosen, seconds=seconds, data=given)
+
+
+@app.command()
+def inspect(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="HDF5, CSV or MATLAB files, or folders.")
+    ],
+    u: Annotated[
+        list[str] | None,
+        typer.Option("--u", metavar="SIGNAL", help="An input; may be given again."),
+    ] = None,
+    y: Annotated[
+        list[str] | None,
+        typer.Option("--y", metavar="SIGNAL", help="An output; may be given again."),
+    ] = None,
+    time: Time = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
+    groups: Groups = None,
+) -> None:
+    """Show what measured files hold: signals, rate, gaps, excitation, length of the memory."""
+    from tsjax_core.experiments.inspect_files import inspect_files
+
+    given = _reading(time=time, delimiter=delimiter, decimal=decimal, groups=groups)
+    inspect_files(files, make_console(), u=u or [], y=y or [], data=given)
 
 
 @app.command()
@@ -489,22 +552,22 @@ def evaluate(
     """Evaluate the model of a run on a split of its data, or on other files."""
     keep_compiled_programs()
     from tsjax_core.errors import ConfigError
-    from tsjax_core.experiments.new_files import score_files
-    from tsjax_core.experiments.report import early_errors, flat_outputs, score_table
-    from tsjax_core.experiments.run import load_learner
+    from tsjax_core.experiments.new_files import learner_on
+    from tsjax_core.experiments.report import score_table
+    from tsjax_core.experiments.run import REFERENCE, evaluate_reference, load_learner
+    from tsjax_core.judging.reference import read_reference
 
     if data and split is not None:
         raise ConfigError(
             "--split names files of the run's data, and --data other files; give one of them.",
             key="data",
         )
-    evaluation = score_files(run, data) if data else load_learner(run).evaluate(split or "test")
+    learner = learner_on(run, data) if data else load_learner(run)
+    evaluation = learner.evaluate("test" if data else split or "test")
+    reference = evaluate_reference(learner, evaluation, read_reference(run / REFERENCE))
     console = make_console()
-    console.print(score_table(evaluation, "the files given" if data else None))
-    console.print(f"initial state: {evaluation.initial_state}")
-    for sentence in (early_errors(evaluation), flat_outputs(evaluation)):
-        if sentence:
-            console.print(f"note: {sentence}")
+    console.print(score_table(evaluation, "the files given" if data else None, reference))
+    _print_remarks(console, evaluation, reference)
 
 
 @app.command()
@@ -570,6 +633,29 @@ def compare(
     console.print(tabulate_comparison(comparison))
     for path in write_comparison(comparison, out or free_directory(Path("comparison"))):
         console.print(f"figure: {path}")
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Directories of training runs.")
+    ],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another file to judge on; may be given again.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New directory for page and figures.", show_default="report, -2, ..."),
+    ] = None,
+) -> None:
+    """Write a validation report of runs: one page with scores, residuals, bands and figures."""
+    keep_compiled_programs()
+    from tsjax_core.directories import free_directory
+    from tsjax_core.experiments.validate_runs import validate_runs
+
+    page = validate_runs(runs, out or free_directory(Path("report")), files=data or [])
+    make_console().print(f"report: {page}")
 
 
 @app.command()

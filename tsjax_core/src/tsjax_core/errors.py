@@ -50,7 +50,14 @@ class NonFiniteError(DataError):
 
 
 class ConstantChannelError(DataError):
-    """A channel has one value over the whole training split."""
+    """A channel has one value over the whole training split, or hardly varies beside its level.
+
+    `level` is that level where its changes may be lost in 32-bit numbers, else None.
+    """
+
+    def __init__(self, message: str, *, signal: str | None = None, level: float | None = None):
+        super().__init__(message, signal=signal)
+        self.level = level
 
 
 class UnsupportedDatasetError(DataError):

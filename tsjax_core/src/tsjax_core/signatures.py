@@ -31,7 +31,7 @@ OFFERED: Final[Mapping[str, frozenset[str]]] = {
     "metric": frozenset({"signals"}),
     "transform": frozenset({"key", "progress", "epoch", "signals"}),
     "model": frozenset({"key", "batch", "progress"}),
-    "plot": frozenset({"signals", "batch", "title", "start", "outputs", "dt"}),
+    "plot": frozenset({"signals", "batch", "title", "start", "outputs", "dt", "reference", "band"}),
 }
 """The keyword-only arguments that each kind of component may declare."""
 

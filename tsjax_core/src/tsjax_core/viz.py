@@ -1,4 +1,4 @@
-"""Figures of batches, of results, and of a training's history.
+"""Figures of batches and of a training, and the look that all figures have.
 
 All functions return a `matplotlib.figure.Figure` that belongs to no window, so that they work
 without a screen. They need matplotlib: `pip install "tsjax-core[viz]"`.
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tsjax_core.types import Array, Batch, HostArray
+from tsjax_core.types import Batch, HostArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from tsjax_core.judging.shows import Window
     from tsjax_core.training.lr_finder import LearningRateCurve
     from tsjax_core.training.progress import EpochResult
 
@@ -29,9 +30,6 @@ MOST_SAMPLES = 4
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Colours that the colour-blind can distinguish (Okabe and Ito)."""
 
-_ZOOM = 300
-"""Samples of a stretch that is shown enlarged."""
-
 
 def _figure(n_rows: int, n_cols: int = 1, height: float = 2.2) -> tuple[Figure, HostArray]:
     from matplotlib.figure import Figure
@@ -40,9 +38,21 @@ def _figure(n_rows: int, n_cols: int = 1, height: float = 2.2) -> tuple[Figure, 
     return figure, figure.subplots(n_rows, n_cols, sharex=True, squeeze=False)
 
 
-def _time(n: int, dt: float | None, start: int = 0) -> tuple[HostArray, str]:
+def time_axis(n: int, dt: float | None, start: int = 0) -> tuple[HostArray, str]:
+    """Return the times of `n` samples from number `start` on, and the label of their axis."""
     index = np.arange(start, start + n)
     return (index, "sample") if dt is None else (index * dt, "time in s")
+
+
+def label_of(name: str, units: Mapping[str, str]) -> str:
+    """Return the label of a signal, with its unit where that is known."""
+    unit = units.get(name)
+    return f"{name} in {unit}" if unit else name
+
+
+def name_or_count(names: Sequence[str] | None, n: int, letter: str) -> list[str]:
+    """Return names of `n` channels, a letter with a number where there are none."""
+    return list(names) if names else [f"{letter}{number}" for number in range(n)]
 
 
 def plot_batch(
@@ -63,119 +73,109 @@ def plot_batch(
         _lines(axes[0, column], u[column], inputs, "u", dt)
         if y is not None:
             _lines(axes[1, column], np.asarray(y)[column], outputs, "y", dt)
-        axes[0, column].set_title(f"sample {column}")
-        axes[-1, column].set_xlabel(_time(1, dt)[1])
+        axes[0, column].set_title(f"sample {column}", fontsize="medium")
+        axes[-1, column].set_xlabel(time_axis(1, dt)[1])
     for axis, label in zip(axes[:, 0], ("inputs", "outputs"), strict=False):
         axis.set_ylabel(label)
-        axis.legend(loc="upper right", fontsize="small")
+    _legend_below(figure, [axes[0, 0], *axes[1:, 0]])
     return figure
 
 
-def plot_results(
-    pred: Array | HostArray,
-    target: Array | HostArray,
-    *,
-    outputs: Sequence[str] | None = None,
-    dt: float | None = None,
-    start: int = 0,
-    title: str = "",
-) -> Figure:
-    """Plot a simulated against a measured record, (time, n_y) each, and the error below it.
+def plot_history(history: Sequence[EpochResult], *, kept: int | None = None) -> Figure:
+    """Plot the losses of a training over its epochs, each named term where there are several.
 
-    `outputs` name the channels, `dt` is the sampling time in s, and `start` the number of the
-    first sample. What is NaN in `target` was not measured: it is neither drawn nor part of the
-    RMSE, and the samples beside such gaps are drawn as points.
+    `kept` is the epoch of the model that was kept, counted from 0, which is marked.
     """
-    pred, target = np.asarray(pred), np.asarray(target)
-    n_y = target.shape[-1]
-    names = list(outputs) if outputs is not None else [f"y{i}" for i in range(n_y)]
-    figure, axes = _figure(2 * n_y)
-    time, label = _time(len(target), dt, start)
-    for channel, name in enumerate(names):
-        # In double precision, in which the square of no single number is too large.
-        error = target[:, channel].astype(np.float64) - pred[:, channel]
-        above, below = axes[2 * channel, 0], axes[2 * channel + 1, 0]
-        measured = ~np.isnan(error)
-        # Between two gaps there is no line to see.
-        marker = "" if measured.all() else "."
-        above.plot(time, target[:, channel], color="0.55", lw=1.6, marker=marker, label="measured")
-        above.plot(time, pred[:, channel], color="C0", lw=0.8, label="simulated")
-        above.set_ylabel(name)
-        above.legend(loc="upper left", ncols=2)
-        below.plot(time, error, color="C3", lw=0.8, marker=marker, ms=3.0)
-        below.set_ylabel(f"error of {name}")
-        rmse = np.sqrt(np.mean(error[measured] ** 2)) if measured.any() else np.nan
-        below.set_title(f"RMSE {rmse:.3g}", loc="right", fontsize="medium")
-    axes[-1, 0].set_xlabel(label)
-    figure.suptitle(title)
-    return figure
-
-
-def plot_comparison(
-    target: HostArray,
-    simulated: Mapping[str, HostArray],
-    *,
-    outputs: Sequence[str],
-    dt: float | None = None,
-    title: str = "",
-) -> Figure:
-    """Plot outputs that several models simulate over the measured ones, (time, n_y) each.
-
-    Each output has a row: the stretch in which the models are worst, and the error of each over the
-    whole record. `simulated` has them by name, and `dt` is the sampling time in s.
-    """
-    from matplotlib.figure import Figure
-
-    time, label = _time(len(target), dt)
-    n_y = len(outputs)
-    figure = Figure(figsize=(WIDTH, 2.2 * n_y + 1.0), dpi=DPI, layout="constrained")
-    axes = figure.subplots(n_y, 2, squeeze=False)
-    for channel, output in enumerate(outputs):
-        near, whole = axes[channel]
-        errors = {name: target[:, channel] - pred[:, channel] for name, pred in simulated.items()}
-        part = _worst_stretch(list(errors.values()))
-        near.plot(time[part], target[part, channel], color="black", label="measured")
-        for number, (name, pred) in enumerate(simulated.items()):
-            colour = COLOURS[number % len(COLOURS)]
-            near.plot(time[part], pred[part, channel], color=colour, lw=1.0, label=name)
-            whole.plot(time, errors[name], color=colour, lw=0.7)
-        near.set_ylabel(output)
-        whole.set_ylabel(f"error of {output}")
-    axes[0, 0].set_title("where the models are worst", fontsize="medium")
-    axes[0, 1].set_title("measured less simulated", fontsize="medium")
-    for axis in axes[-1]:
-        axis.set_xlabel(label)
-    handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=min(4, len(simulated) + 1))
-    figure.suptitle(title, x=0.02, ha="left")
-    return figure
-
-
-def _worst_stretch(errors: Sequence[HostArray]) -> slice:
-    """Return the samples in which the squares of all errors together are largest."""
-    squares = np.sum([np.nan_to_num(np.square(error)) for error in errors], axis=0)
-    width = min(_ZOOM, len(squares))
-    begin = int(np.argmax(np.convolve(squares, np.ones(width), "valid")))
-    return slice(begin, begin + width)
-
-
-def plot_history(history: Sequence[EpochResult]) -> Figure:
-    """Plot the losses of a training over its epochs, each named term where there are several."""
-    figure, axes = _figure(1, height=3.6)
-    axis = axes[0, 0]
-    epochs = [result.epoch + 1 for result in history]
-    axis.semilogy(epochs, [result.train_loss for result in history], ".-", label="train")
-    axis.semilogy(epochs, [result.valid_loss for result in history], ".-", label="valid")
+    losses = {
+        "train": [result.train_loss for result in history],
+        "valid": [result.valid_loss for result in history],
+    }
     names = history[-1].terms if history else {}
     if len(names) > 1:
         for name in names:
-            values = [result.terms[name] for result in history]
-            axis.semilogy(epochs, values, ".--", label=f"train, {name}")
+            losses[f"train, {name}"] = [result.terms[name] for result in history]
+    epochs = [result.epoch + 1 for result in history]
+    return plot_losses(epochs, losses, kept=None if kept is None else kept + 1)
+
+
+def plot_losses(
+    steps: Sequence[float],
+    losses: Mapping[str, Sequence[float]],
+    *,
+    what: str = "epoch",
+    kept: int | None = None,
+) -> Figure:
+    """Plot losses by name over epochs or iterations, as `what` says; `kept` is marked."""
+    figure, axes = _figure(1, height=3.4)
+    axis = axes[0, 0]
+    # On long trainings, points would run into each other.
+    marker = "." if len(steps) <= 60 else ""
+    for number, (label, values) in enumerate(losses.items()):
+        axis.semilogy(
+            steps,
+            values,
+            "-" if number < 2 else "--",
+            marker=marker,
+            color=COLOURS[number % len(COLOURS)],
+            lw=1.2,
+            label=label,
+        )
+    if kept is not None and kept in steps:
+        axis.axvline(kept, color="0.6", lw=1.0, ls=":", label=f"kept: {what} {kept}")
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.set_xlabel("epoch")
+    axis.set_xlabel(what)
     axis.set_ylabel("loss")
     axis.grid(alpha=0.3)
-    axis.legend()
+    _legend_below(figure, [axis])
+    return figure
+
+
+def plot_gradients(gradients: Mapping[str, tuple[float, float]]) -> Figure:
+    """Plot mean and largest magnitude of gradients by the name of the parameter array."""
+    figure, axes = _figure(1, height=max(1.5, 0.28 * len(gradients) + 0.6))
+    axis = axes[0, 0]
+    places = np.arange(len(gradients))[::-1]
+    mean, largest = (np.array([pair[n] for pair in gradients.values()]) for n in (0, 1))
+    smallest = min((x for x in (*mean, *largest) if x > 0.0), default=1e-12)
+    axis.barh(places, largest, color=COLOURS[5], label="largest")
+    axis.barh(places, mean, height=0.5, color=COLOURS[0], label="mean")
+    axis.set_xscale("log")
+    axis.set_xlim(left=0.3 * smallest)
+    axis.set_yticks(places, list(gradients), fontsize="small")
+    axis.set_xlabel("magnitude of the gradient")
+    axis.grid(alpha=0.3, axis="x")
+    _legend_below(figure, [axis])
+    return figure
+
+
+def plot_windows(
+    windows: Sequence[Window],
+    *,
+    outputs: Sequence[str],
+    dt: float | None = None,
+    first: int = 0,
+) -> Figure:
+    """Plot windows of records, measured and simulated: a column for each, a row for each output.
+
+    `outputs` name the channels, `dt` is the sampling time in s, and `first` the number of the
+    sample from which the windows count.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, 2.0 * len(outputs) + 1.0), dpi=DPI, layout="constrained")
+    axes = figure.subplots(len(outputs), max(1, len(windows)), squeeze=False)
+    for column, window in enumerate(windows):
+        time, label = time_axis(len(window.target), dt, first + window.start)
+        for row, name in enumerate(outputs):
+            axis = axes[row, column]
+            axis.plot(time, window.target[:, row], color="0.45", lw=1.6, label="measured")
+            axis.plot(time, window.pred[:, row], color=COLOURS[0], lw=1.0, label="simulated")
+            if not column:
+                axis.set_ylabel(name)
+        error = f"error {100.0 * window.error:.3g} %"
+        axes[0, column].set_title(f"{window.file}\n{error} of the spread", fontsize="small")
+        axes[-1, column].set_xlabel(label)
+    _legend_below(figure, [axes[0, 0]])
     return figure
 
 
@@ -208,7 +208,18 @@ def plot_learning_rates(curve: LearningRateCurve) -> Figure:
 def _lines(
     axis: Axes, signals: HostArray, names: Sequence[str] | None, letter: str, dt: float | None
 ) -> None:
-    time, _ = _time(len(signals), dt)
+    time, _ = time_axis(len(signals), dt)
     labels: Any = names if names is not None else [f"{letter}{i}" for i in range(signals.shape[-1])]
     for channel, name in enumerate(labels):
-        axis.plot(time, signals[:, channel], lw=1.0, label=name)
+        colour = COLOURS[channel % len(COLOURS)]
+        axis.plot(time, signals[:, channel], lw=1.0, color=colour, label=name)
+
+
+def _legend_below(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Put one legend below the axes, where it lies over no curve."""
+    handles, labels = [], []
+    for axis in axes:
+        each = axis.get_legend_handles_labels()
+        handles += each[0]
+        labels += each[1]
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)

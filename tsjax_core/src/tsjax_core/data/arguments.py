@@ -149,6 +149,9 @@ def warn_of_copies(scans: Mapping[Split, Mapping[str, ChannelStats]]) -> None:
         every = list({id(scan): scan for scan in scans[split].values()}.values())
         copies = []
         for path in every[0].checksums if every else ():
+            # Records in memory are given on purpose.
+            if not path.exists() and not path.parent.is_file():
+                continue
             key = tuple(scan.checksums[path] for scan in every)
             same = first.get(key)
             if same is not None and same.resolve() != path.resolve():

@@ -29,10 +29,11 @@ _NUMBERS = {
 _MOMENT = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([T ].*)?|\d{1,3}:\d{2}:\d{2}([.,]\d+)?Z?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _UNIT = re.compile(
-    r"[\[(]\s*[^\[\]()]*[\])]|[-%‰]|°[CF]?|"
-    r"[µumkMGndcp]?(s|V|A|W|m|g|N|Nm|Hz|Pa|bar|K|C|F|J|Ohm|Ω|H|T|rad|deg|l|L|h|min|rpm|rev|VA|VAR)"
-    r"([*/·^][0-9a-zA-ZµΩ°^*/·-]+|[²³])?"
+    r"[\[(]\s*[^\[\]()]*[\])]|[-%‰#]|°[CF]?|ppm|dB|"
+    r"(1/)?[µumkMGndcp]?(s|V|A|W|m|g|N|Nm|Hz|Pa|bar|K|C|F|J|Ohm|Ω|H|T|rad|deg|Grad|l|L|h|min|rpm|U"
+    r"|rev|VA|VAR|Wh|bit)([*/·^0-9][0-9a-zA-ZµΩ°^*/·-]*|[²³])?"
 )
+_LONGEST_UNIT = 12
 
 _LIKELY = 0.3
 """Share of numbers among the cells from which on a reading with several columns is likely."""
@@ -280,7 +281,9 @@ def _is_value(cell: str, decimal: str) -> bool:
 
 
 def _are_units(cells: Sequence[str]) -> bool:
-    return all(not cell or _UNIT.fullmatch(cell) for cell in cells)
+    given = [cell for cell in cells if cell]
+    known = sum(_UNIT.fullmatch(cell) is not None for cell in given)
+    return 2 * known >= len(given) and all(len(cell) <= _LONGEST_UNIT for cell in given)
 
 
 def _refuse_thousands(path: Path, reading: _Reading) -> None:

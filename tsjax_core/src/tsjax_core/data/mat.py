@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tsjax_core.data.arrays import ArrayStore, arrays_of
-from tsjax_core.errors import UnreadableFileError, UnsupportedDatasetError
+from tsjax_core.errors import UnreadableFileError
 
 
 class MatStore(ArrayStore):
     """Signals in MATLAB files of the formats 4 to 7.2; those of format 7.3 are HDF5.
 
     A vector is a signal, a column `name:i` of a matrix (time, n) too; a field of a structure is
-    named `structure/field`. The files are read whole, at once. `pip install "tsjax-core[mat]"`
-    installs what is needed.
+    named `structure/field`. The files are read whole, at once.
 
     Args:
         paths: The files.
         options: Those of `ArrayStore`: offsets, time, time_unit and gaps.
 
     Raises:
-        UnsupportedDatasetError: SciPy is not installed.
         UnreadableFileError: A file is missing, or is no MATLAB file.
     """
 
@@ -38,12 +35,6 @@ class MatStore(ArrayStore):
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    if find_spec("scipy") is None:
-        raise UnsupportedDatasetError(
-            f"{path}: a MATLAB file of a format before 7.3 is read by SciPy, which is not "
-            'installed: pip install "tsjax-core[mat]". Or save it in MATLAB with -v7.3.',
-            path=path,
-        )
     from scipy.io import loadmat
 
     if not path.is_file():

@@ -11,7 +11,7 @@ from tsjax_core.data import arguments
 from tsjax_core.data.balancing import balancing_weights
 from tsjax_core.data.batches import GrainPipeline
 from tsjax_core.data.csv_dialect import DECIMALS
-from tsjax_core.data.offsets import check_offsets
+from tsjax_core.data.offsets import check_offsets, warn_of_levels
 from tsjax_core.data.opening import divide, make_source, open_divided, open_splits
 from tsjax_core.data.resample import ResampledStore
 from tsjax_core.data.sources import FullSequenceSource, WindowedSource
@@ -227,6 +227,7 @@ def create_grain_dls(
         arguments.find_units(stores["train"], sampled),
     )
     arguments.warn_of_copies(scans)
+    warn_of_levels(signals)
     checksums = {split: _checksum(by_key) for split, by_key in scans.items()}
     if resident is None:
         resident = isinstance(drawn, ResidentSource) and drawn.resident_bytes < _RESIDENT_BYTES

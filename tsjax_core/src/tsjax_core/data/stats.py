@@ -85,12 +85,14 @@ class ChannelStats:
                     "changes cannot be normalised and teaches nothing. Leave it out, or train on "
                     f"files in which it changes.{lost}",
                     signal=name,
+                    level=float(f"{self.mean[row]:.9g}") if lost else None,
                 )
             if self.std[row] < _STEPS * spacing and largest > _LARGE:
                 raise ConstantChannelError(
                     f"{name!r} lies near {self.mean[row]:.9g} in {where}, and varies by "
                     f"{self.std[row]:.3g}.{lost}",
                     signal=name,
+                    level=float(f"{self.mean[row]:.9g}"),
                 )
 
 

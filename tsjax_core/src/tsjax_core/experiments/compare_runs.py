@@ -71,16 +71,23 @@ def compare_runs(
 
 
 def tabulate_comparison(comparison: Comparison) -> Table:
-    """Return RMSE and fit of each output in each file, a column for each run.
+    """Return RMSE and fit of each output in each file, a column for each run."""
+    columns, rows = comparison_rows(comparison)
+    table = Table(title="rmse (fit in %)", title_justify="left")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number < 2 else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Return columns and rows of the table of RMSE and fit; * marks the best of a row.
 
     The samples that count are those that all runs simulate.
     """
-    table = Table(title="rmse (fit in %)", title_justify="left")
-    table.add_column("file")
-    table.add_column("output")
-    for name in comparison.evaluations:
-        table.add_column(name, justify="right")
-    for file, (target, simulated) in _aligned(comparison).items():
+    rows = []
+    for file, (target, simulated) in align_files(comparison).items():
         for channel, output in enumerate(comparison.signals.outputs):
             known = np.isfinite(target[:, channel])
             measured = target[known, channel]
@@ -97,8 +104,8 @@ def tabulate_comparison(comparison: Comparison) -> Table:
                 fit = f" ({100.0 * (1.0 - error / spread):.2f})" if spread else ""
                 mark = " *" if error == best and len(set(errors)) > 1 else ""
                 cells.append(f"{error:.4g}{fit}{mark}")
-            table.add_row(file, output, *cells)
-    return table
+            rows.append([file, output, *cells])
+    return ["file", "output", *comparison.evaluations], rows
 
 
 def write_comparison(comparison: Comparison, out: Path) -> tuple[Path, ...]:
@@ -106,11 +113,11 @@ def write_comparison(comparison: Comparison, out: Path) -> tuple[Path, ...]:
     check_new_directory(out)
     if find_spec("matplotlib") is None:
         return ()
-    from tsjax_core.viz import plot_comparison
+    from tsjax_core.judging.figures import plot_comparison
 
     out.mkdir(parents=True, exist_ok=True)
     paths = []
-    for file, (target, simulated) in _aligned(comparison).items():
+    for file, (target, simulated) in align_files(comparison).items():
         stem = Path(file).with_suffix("").as_posix().replace("/", "_")
         path = out / f"{stem}.png"
         by_run = dict(zip(comparison.evaluations, simulated, strict=True))
@@ -122,7 +129,7 @@ def write_comparison(comparison: Comparison, out: Path) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def _aligned(comparison: Comparison) -> dict[str, tuple[HostArray, list[HostArray]]]:
+def align_files(comparison: Comparison) -> dict[str, tuple[HostArray, list[HostArray]]]:
     """Return the target of each file and its simulations, the samples that all of them have."""
     files: dict[str, tuple[HostArray, list[HostArray]]] = {}
     each = [list(evaluation.paired_files) for evaluation in comparison.evaluations.values()]

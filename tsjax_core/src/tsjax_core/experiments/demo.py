@@ -5,21 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from tsjax_core.data.simulated import SAMPLING_RATE, write_duffing
-from tsjax_core.data.store import Split
 from tsjax_core.directories import free_directory
 from tsjax_core.errors import RunDirectoryError
 from tsjax_core.experiments.experiment import load_experiment
+from tsjax_core.experiments.report import score_table
 from tsjax_core.experiments.run import train
-from tsjax_core.losses.regression import fit_percent, nrmse
-from tsjax_core.models.arx_coefficients import select_arx
-from tsjax_core.training.evaluation import Evaluation
-from tsjax_core.training.learner import Learner
-from tsjax_core.types import HostArray
 
 EXPERIMENT = """\
 [data]
@@ -69,31 +62,10 @@ def run_demo(out: Path | None, seed: int, console: Console, *, data_only: bool =
         return out
     console.print(f"training a GRU as {file} says")
     result = train(load_experiment(file), out / "run", console)
-    console.print(_compare(result.learner, result.evaluation))
+    console.print(score_table(result.evaluation, reference=result.reference))
     for figure in result.figures:
         console.print(f"figure: {figure}")
     console.print(f"done in {time.perf_counter() - begin:.0f} s. Try next:")
     console.print(f"  tsjax evaluate {out / 'run'} --split valid")
     console.print(f"  tsjax train {file} --set model.name=core/lstm")
     return out
-
-
-def _records(learner: Learner, split: Split) -> list[tuple[HostArray, HostArray]]:
-    records = learner.pipeline.records(split)
-    samples = [records[index] for index in range(len(records))]
-    return [(sample["u"], sample["y"]) for sample in samples]
-
-
-def _compare(learner: Learner, evaluation: Evaluation) -> Table:
-    linear = select_arx(_records(learner, "train"), _records(learner, "valid"))
-    table = Table(title="test, simulated from the input alone", title_justify="left")
-    for column in ("file", "model", "NRMSE", "fit in %"):
-        table.add_column(column, justify="right" if column in ("NRMSE", "fit in %") else "left")
-    order = linear.a.shape[0]
-    records = _records(learner, "test")
-    for (file, pred, target), (u, _) in zip(evaluation.paired_files, records, strict=True):
-        simulated = linear.simulate(u)[learner.n_skip :].astype(np.float32)
-        for name, y in (("GRU", pred), (f"linear ARX, order {order}", simulated)):
-            scores = (f"{float(nrmse(y, target)):.4f}", f"{float(fit_percent(y, target)):.2f}")
-            table.add_row(file, name, *scores)
-    return table

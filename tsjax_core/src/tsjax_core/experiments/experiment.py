@@ -160,9 +160,12 @@ class ReportOptions:
 
     Args:
         plot: The plot of each test file, or several of them.
+        linear: Whether a linear model of the same files stands beside the model: an ARX model whose
+            order validation chooses.
     """
 
     plot: str | Sequence[str] = "core/results"
+    linear: bool = True
 
     @property
     def plots(self) -> tuple[str, ...]:
@@ -257,7 +260,7 @@ class Experiment:
         for name in ("loss", "transform"):
             if getattr(self, name):
                 tables[name] = [dict(table) for table in getattr(self, name)]
-        report = {"plot": list(self.report.plots)}
+        report = {"plot": list(self.report.plots), "linear": self.report.linear}
         if self.polish is not None:
             tables["polish"] = self.polish.to_json()
         plain: dict[str, Any] = drop_none({**tables, "train": train, "report": report})

@@ -17,10 +17,16 @@ from tsjax_core.experiments.experiment import Experiment
 from tsjax_core.experiments.run import load_run
 from tsjax_core.protocols import SampledStore, SignalStore
 from tsjax_core.training.evaluation import Evaluation
+from tsjax_core.training.learner import Learner
 
 
 def score_files(run: Path, files: Sequence[Path]) -> Evaluation:
-    """Return loss and metrics of the model in `run` on `files`, each simulated as a whole.
+    """Return loss and metrics of the model in `run` on `files`; see `learner_on`."""
+    return learner_on(run, files).evaluate("test")
+
+
+def learner_on(run: Path, files: Sequence[Path]) -> Learner:
+    """Return a learner with the model in `run`, whose splits are `files`, each as a whole.
 
     They need inputs and measured outputs by the names of the experiment, and are read as it reads
     its own files. The data that the model was trained on are not needed.
@@ -55,7 +61,7 @@ def score_files(run: Path, files: Sequence[Path]) -> Evaluation:
     )
     learner = experiment.build(pipeline, identify=False)
     nnx.update(learner.model, nnx.state(saved.model))
-    return learner.evaluate("test")
+    return learner
 
 
 def is_hdf5(path: Path) -> bool:

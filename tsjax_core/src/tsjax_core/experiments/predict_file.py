@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tsjax_core.checks import whole_number
+from tsjax_core.data.checks import listing
 from tsjax_core.directories import replaced_file
 from tsjax_core.errors import (
     ConfigError,
@@ -89,6 +90,13 @@ def predict_file(
     experiment, saved = load_run(run)
     signals = saved.signals
     store = open_as_trained(experiment, [data], signals.dt, allow_empty=True)
+    if len(store.paths) > 1:
+        raise DataError(
+            f"{data}: holds {len(store.paths)} records ({listing(store.paths, shown=3)}), between "
+            "which the state is not known; give each in a file of its own.",
+            path=data,
+        )
+    data = store.paths[0]
     measured = _read_measured(store, data, signals)
     inputs = [
         x
@@ -109,11 +117,16 @@ def predict_file(
     columns = {}
     if signals.dt is not None and "time" not in (*signals.inputs, *signals.outputs):
         columns["time"] = np.arange(len(y)) * signals.dt
+    # What was taken off is there again, in double precision.
+    level = experiment.data.get("offsets") or {}
     u = store.read_signals(data, signals.inputs)
-    columns |= dict(zip(signals.inputs, u.T, strict=True))
-    if measured is not None:
-        columns |= dict(zip(signals.outputs, measured.T, strict=True))
-    columns |= {f"{name}_{ending}": y[:, at] for at, name in enumerate(signals.outputs)}
+    for name, values in zip(signals.inputs, u.T, strict=True):
+        columns[name] = values + np.float64(level[name]) if name in level else values
+    for what, values in (("", measured), (f"_{ending}", y)):
+        for at, name in enumerate(signals.outputs if values is not None else ()):
+            assert values is not None
+            column = values[:, at]
+            columns[name + what] = column + np.float64(level[name]) if name in level else column
     _write(out, columns, signals.dt)
     skipped = max(experiment.train.n_skip or 0, window_of(saved.spec))
     scores = {} if measured is None else _score(signals, y[skipped:], measured[skipped:])
@@ -228,10 +241,16 @@ def _write(path: Path, columns: Mapping[str, HostArray], dt: float | None) -> No
             with fresh.open("w", newline="", encoding="utf-8") as stream:
                 writer = csv.writer(stream)
                 writer.writerow(columns)
+                # Each number is written so that it is read as the same one.
+                digits = [9 if values.dtype == np.float32 else 15 for values in columns.values()]
                 rows = zip(*(values.tolist() for values in columns.values()), strict=True)
                 # A missing sample is an empty cell.
                 writer.writerows(
-                    ["" if math.isnan(value) else f"{value:.9g}" for value in row] for row in rows
+                    [
+                        "" if math.isnan(value) else f"{value:.{places}g}"
+                        for value, places in zip(row, digits, strict=True)
+                    ]
+                    for row in rows
                 )
             return
         import h5py

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from tsjax_core.directories import named_in_errors
+from tsjax_core.judging.shows import describe_file
 from tsjax_core.signatures import Declared, declare
 from tsjax_core.training.evaluation import Evaluation, Scores
 
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tsjax_core.training.learner import Learner
+
+
+@dataclass(frozen=True)
+class NamedEvaluation:
+    """An evaluation of a linear model beside another one's, and what the linear model is called."""
+
+    name: str
+    evaluation: Evaluation
 
 
 def score_rows(
@@ -42,10 +52,13 @@ def score_rows(
     return rows
 
 
-def score_table(evaluation: Evaluation, files: str | None = None) -> Table:
+def score_table(
+    evaluation: Evaluation, files: str | None = None, reference: NamedEvaluation | None = None
+) -> Table:
     """Return the scores as a table for the terminal, one column per metric.
 
-    `files` says what was evaluated where that is no split.
+    `files` says what was evaluated where that is no split. With `reference`, each row is followed
+    by that of the linear model.
     """
     rows = score_rows(evaluation, files)
     table = Table(title=files or evaluation.split, title_justify="left")
@@ -53,13 +66,23 @@ def score_table(evaluation: Evaluation, files: str | None = None) -> Table:
     several = any(channel for _, channel, _ in rows)
     if several:
         table.add_column("output")
+    if reference is not None:
+        table.add_column("model")
     metrics = list(dict.fromkeys(name for _, _, values in rows for name in values))
     for metric in metrics:
         table.add_column(metric, justify="right")
-    for file, channel, values in rows:
-        cells = [f"{values[name]:.4g}" if name in values else "" for name in metrics]
-        table.add_row(file, *([channel] if several else []), *cells)
+    beside = [] if reference is None else score_rows(reference.evaluation, files)
+    for number, (file, channel, values) in enumerate(rows):
+        place = [file, *([channel] if several else [])]
+        table.add_row(*place, *(["this one"] if beside else []), *_cells(values, metrics))
+        if beside and reference is not None:
+            blank = [""] * len(place)
+            table.add_row(*blank, reference.name, *_cells(beside[number][2], metrics), style="dim")
     return table
+
+
+def _cells(values: Mapping[str, float], metrics: list[str]) -> list[str]:
+    return [f"{values[name]:.4g}" if name in values else "" for name in metrics]
 
 
 def write_report(
@@ -67,24 +90,32 @@ def write_report(
     evaluation: Evaluation,
     folder: Path,
     plots: Mapping[str, Declared] | None = None,
+    *,
+    reference: NamedEvaluation | None = None,
+    kept: int | None = None,
 ) -> tuple[Path, ...]:
     """Write `scores.csv` and the figures of `evaluation` into `folder`; return the figures' paths.
 
-    `plots` are those of each file, by name; that of core unless given. Without matplotlib there are
-    no figures.
+    `plots` are those of each file, by name; that of core unless given. `reference` is the linear
+    model beside it, and `kept` the epoch of the model that was kept, counted from 0. Without
+    matplotlib there are no figures.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = score_rows(evaluation)
-    metrics = list(dict.fromkeys(name for _, _, values in rows for name in values))
+    rows = [("model", *row) for row in score_rows(evaluation)]
+    if reference is not None:
+        rows += [(reference.name, *row) for row in score_rows(reference.evaluation)]
+    metrics = list(dict.fromkeys(name for *_, values in rows for name in values))
     scores = folder / "scores.csv"
     with named_in_errors(scores), scores.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["file", "output", *metrics])
-        for file, channel, values in rows:
-            writer.writerow([file, channel, *(values.get(name, "") for name in metrics)])
+        writer.writerow(["model", "file", "output", *metrics])
+        for model, file, channel, values in rows:
+            writer.writerow([model, file, channel, *(values.get(name, "") for name in metrics)])
     if find_spec("matplotlib") is None:
         return ()
-    return tuple(_write_figures(learner, evaluation, folder, plots or _default_plots()))
+    return tuple(
+        _write_figures(learner, evaluation, folder, plots or _default_plots(), reference, kept)
+    )
 
 
 def early_errors(evaluation: Evaluation) -> str:
@@ -116,13 +147,18 @@ def flat_outputs(evaluation: Evaluation) -> str:
 
 
 def _default_plots() -> dict[str, Declared]:
-    from tsjax_core.viz import plot_results
+    from tsjax_core.judging.figures import plot_results
 
     return {"core/results": declare("plot", plot_results)}
 
 
 def _write_figures(
-    learner: Learner, evaluation: Evaluation, folder: Path, plots: Mapping[str, Declared]
+    learner: Learner,
+    evaluation: Evaluation,
+    folder: Path,
+    plots: Mapping[str, Declared],
+    reference: NamedEvaluation | None,
+    kept: int | None,
 ) -> list[Path]:
     from tsjax_core.viz import plot_history
 
@@ -137,18 +173,14 @@ def _write_figures(
         paths.append(path)
 
     if learner.history:
-        save("history", plot_history(learner.history))
+        save("history", plot_history(learner.history, kept=kept))
     split = evaluation.split
     source = learner.pipeline.split(split)
+    linear = [] if reference is None else [pred[0] for pred, _ in reference.evaluation.pairs]
     for number, (file, pred, target) in enumerate(evaluation.paired_files):
         stem = Path(file).with_suffix("").as_posix().replace("/", "_")
-        given: dict[str, Any] = {
-            "signals": learner.signals,
-            "title": f"{split}: {file}",
-            "start": learner.n_skip,
-            "outputs": learner.signals.outputs,
-            "dt": learner.signals.dt,
-        }
+        given = describe_file(learner, split, file)
+        given["reference"] = linear[number] if linear else None
         for name, plot in plots.items():
             if "batch" in plot.wants:
                 given["batch"] = source[number]

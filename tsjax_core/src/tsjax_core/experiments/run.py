@@ -2,7 +2,8 @@
 
 A run directory holds `experiment.toml` (complete, every default written out), `versions.json`,
 `history.csv` (a row per epoch, written as the epochs end), `checkpoints/`, `model/`, and `report/`.
-With a polish there are `polish.csv` and `polish/` for its iterations.
+With a polish there are `polish.csv` and `polish/` for its iterations. `linear.json` is the linear
+model that stands beside the model.
 """
 
 from __future__ import annotations
@@ -32,13 +33,14 @@ from rich.console import Console
 from tsjax_core.directories import held_directory, named_in_errors, replaced_directory
 from tsjax_core.errors import ConfigError, DivergenceError, RunDirectoryError, TrainingError
 from tsjax_core.experiments.experiment import Experiment, TrainOptions, load_experiment
-from tsjax_core.experiments.report import write_report
+from tsjax_core.experiments.report import NamedEvaluation, write_report
 from tsjax_core.experiments.write_experiment import (
     describe_training,
     write_experiment,
     write_whole,
 )
 from tsjax_core.inference.saved_model import SavedModel, load_saved
+from tsjax_core.judging.reference import LinearReference, fit_reference, score_reference
 from tsjax_core.training.checkpoints.checkpoints import Checkpoints, stored_epochs
 from tsjax_core.training.evaluation import Evaluation
 from tsjax_core.training.learner import Learner
@@ -53,6 +55,7 @@ POLISH = "polish"
 MODEL = "model"
 VERSIONS = "versions.json"
 REPORT = "report"
+REFERENCE = "linear.json"
 STOPPED = "stopped early"
 UNSTABLE = (
     "The simulations of the validation data leave the range of numbers: train with a lower lr, "
@@ -78,6 +81,8 @@ class RunResult:
     """Why the polish had no further iteration; empty without a polish, or if it was interrupted."""
     polished: bool = False
     """Whether `kept` is an iteration of a polish, the first of them without a step."""
+    reference: NamedEvaluation | None = None
+    """The linear model on the same files."""
 
 
 def train(experiment: Experiment, out: Path, console: Console) -> RunResult:
@@ -235,20 +240,53 @@ def _complete(
         raise TrainingError(f"training {ended}, and there is no model to keep. {advice}")
     learner.save(out / MODEL, overwrite=True)
     evaluation = learner.evaluate("test")
+    linear = fit_reference(learner.pipeline) if experiment.report.linear else None
+    if linear is not None:
+        linear.write(out / REFERENCE)
+    reference = evaluate_reference(learner, evaluation, linear)
+    kept = phase.best if options.keep == "best" or not learner.history else learner.history[-1]
+    polished = isinstance(learner.fit_in_progress, PolishFit)
     with replaced_directory(out / REPORT) as fresh:
-        figures = write_report(learner, evaluation, fresh, experiment.plots())
+        figures = write_report(
+            learner,
+            evaluation,
+            fresh,
+            experiment.plots(),
+            reference=reference,
+            kept=None if polished else kept.epoch,
+        )
     fit = learner.fit_in_progress
     return RunResult(
         out,
         learner,
-        phase.best if options.keep == "best" or not learner.history else learner.history[-1],
+        kept,
         evaluation,
         tuple(out / REPORT / path.name for path in figures),
         ended,
         phase.resumable,
         fit.ended if isinstance(fit, PolishFit) else "",
-        polished=isinstance(fit, PolishFit),
+        polished=polished,
+        reference=reference,
     )
+
+
+def evaluate_reference(
+    learner: Learner, evaluation: Evaluation, linear: LinearReference | None
+) -> NamedEvaluation | None:
+    """Return what a linear model gives on the files of `evaluation`, None without any."""
+    if linear is None or not evaluation.files:
+        return None
+    source = learner.pipeline.split(evaluation.split)
+    samples = [source[number] for number in range(len(source))]
+    scored = score_reference(
+        linear,
+        evaluation,
+        [sample["u"] for sample in samples],
+        [sample["y"] for sample in samples],
+        learner.evaluator.metrics,
+        learner.signals.outputs,
+    )
+    return NamedEvaluation(linear.name, scored)
 
 
 @dataclass(frozen=True)
@@ -387,6 +425,25 @@ def _record_epochs(
             stream.flush()
             if not known:
                 yield result
+
+
+def read_history(file: Path) -> dict[str, list[float]]:
+    """Return the columns of `history.csv` or `polish.csv` by name; none of a file that is absent.
+
+    Cells that are no numbers are NaN.
+    """
+    if not file.is_file():
+        return {}
+    with file.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+
+    def number(text: str | None) -> float:
+        try:
+            return float(text or "nan")
+        except ValueError:
+            return math.nan
+
+    return {name: [number(row[name]) for row in rows] for name in (rows[0] if rows else {})}
 
 
 def _row(result: EpochResult, counter: str) -> dict[str, Any]:

@@ -85,30 +85,3 @@ def _scale(arrays: Sequence[HostArray]) -> HostArray:
     """Return the standard deviation of each channel, 1 where it is constant."""
     std = np.nanstd(np.concatenate(arrays), 0)
     return np.where(std > 0.0, std, 1.0)
-
-
-def select_arx(
-    train: Sequence[tuple[HostArray, HostArray]],
-    valid: Sequence[tuple[HostArray, HostArray]],
-    orders: Sequence[int] = (1, 2, 3, 4, 6, 8, 12, 16),
-) -> ARXCoefficients:
-    """Return the ARX model, na = nb - 1 = order, of least free-run error on `valid`.
-
-    Raises:
-        DataError: No order fits the records, or every model diverges in free run.
-    """
-    best: tuple[float, ARXCoefficients] | None = None
-    for order in orders:
-        if order >= max(len(u) for u, _ in train):
-            continue
-        model = fit_arx(train, order, order + 1)
-        with np.errstate(over="ignore", invalid="ignore"):
-            error = sum(float(np.nansum(np.square(model.simulate(u) - y))) for u, y in valid)
-        if np.isfinite(error) and (best is None or error < best[0]):
-            best = (error, model)
-    if best is None:
-        raise DataError(
-            "no ARX model is stable in free run on the validation records; "
-            "give other orders, or more data."
-        )
-    return best[1]

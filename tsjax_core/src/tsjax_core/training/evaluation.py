@@ -28,6 +28,10 @@ _MOST_SAMPLES = 1 << 18
 """Time steps in a batch of whole records, so that long records do not fill the memory."""
 
 
+_WINDOWS = 64
+"""Windows that are simulated together."""
+
+
 Pairs: TypeAlias = list[tuple[HostArray, HostArray]]
 """Predictions and targets, both (batch, time, n_y), or (batch, n) for scalars."""
 
@@ -108,7 +112,8 @@ class SplitEvaluator:
         self._pipeline = pipeline
         self._engine = engine
         self._terms = tuple(terms)
-        self._metrics = tuple(metrics)
+        self.metrics = tuple(metrics)
+        """The metrics, with what they declare."""
         self._reads = tuple(reads)
         self._n_skip = n_skip
         self._init_window = init_window
@@ -147,6 +152,22 @@ class SplitEvaluator:
         y = simulate_with(self._initial, runner, inputs, np.asarray(batch[self._target]))
         return lambda: y
 
+    def simulate_windows(
+        self, model: nnx.Module, source: BatchedSource
+    ) -> tuple[HostArray, HostArray]:
+        """Return simulated and measured outputs of all windows, (windows, time, n_y) each.
+
+        Every window is simulated by itself, from the state that the policy gives it.
+        """
+        runner = ModelRunner(model)
+        pred, target = [], []
+        for lengths, batch in self._changed(
+            split_batches(source, bs=_WINDOWS, pad=False, fill=True)
+        ):
+            pred.append(self._simulate(runner, batch)()[: len(lengths)])
+            target.append(np.asarray(batch[self._target])[: len(lengths)])
+        return np.concatenate(pred), np.concatenate(target)
+
     def finish(
         self,
         split: Split,
@@ -164,11 +185,11 @@ class SplitEvaluator:
                 # The samples that do not count, which the targets lack.
                 pred = pred[:, pred.shape[1] - target.shape[1] :]
             pairs += cut_pairs([(lengths, pred, target)], records=records)
-        total = compute_scores(self._metrics, pairs, self._y_stats, self._outputs)
+        total = compute_scores(self.metrics, pairs, self._y_stats, self._outputs)
         # One scalar per file has no spread that a metric could relate its error to.
         names = self._pipeline.file_names(split) if files and self._target == "y" else ()
         by_file: dict[str, Scores] = {
-            name: compute_scores(self._metrics, [pair], self._y_stats, self._outputs)
+            name: compute_scores(self.metrics, [pair], self._y_stats, self._outputs)
             for name, pair in zip(names, pairs, strict=False)
         }
         loss = self._loss_of(split, model, pairs)

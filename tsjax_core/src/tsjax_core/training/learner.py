@@ -19,6 +19,7 @@ from flax import nnx
 from tsjax_core.errors import CheckpointError, ConfigError
 from tsjax_core.inference.initial_state import InitialState
 from tsjax_core.inference.predict import predict
+from tsjax_core.judging import shows
 from tsjax_core.losses.compose import NamedTerm, named_terms
 from tsjax_core.losses.regression import normalized_mae
 from tsjax_core.models.building import build_model
@@ -58,6 +59,8 @@ from tsjax_core.training.step.runs import runs_of_batches, runs_of_places
 from tsjax_core.types import Array, Batch, HostArray
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from tsjax_core.data.pipeline import GrainPipeline
     from tsjax_core.data.store import Split
 
@@ -406,6 +409,30 @@ class Learner:
             dt=dt,
         )
 
+    def show_batch(self) -> Figure:
+        """Plot the first windows of the first training batch."""
+        return shows.show_batch(self)
+
+    def show_results(
+        self, split: Split = "valid", plot_fn: str | Callable[..., Any] = "core/results"
+    ) -> list[Figure]:
+        """Return a figure for each of the first four files of a split, simulated by the model.
+
+        `plot_fn` is a plot or its name. Raises ModelError where the split has no whole files.
+        """
+        return shows.show_results(self, split, plot_fn)
+
+    def show_worst(self, split: Split = "valid", *, n: int = 4) -> Figure:
+        """Plot the `n` windows of a split that the model simulates worst.
+
+        Raises ModelError where the split has no whole files.
+        """
+        return shows.show_worst(self, split, n=n)
+
+    def show_gradients(self) -> Figure:
+        """Plot the magnitude of the loss's gradient for each parameter array."""
+        return shows.show_gradients(self)
+
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save the model in the directory `path`, for `load_model`, and return the path.
 
@@ -425,6 +452,11 @@ class Learner:
         No transform acts on it, and it is not cut into windows.
         """
         return read_records(self.pipeline, "train", self.reads, self.n_skip)
+
+    @property
+    def init_window(self) -> int:
+        """Measured outputs that the model reads at the start of a sequence."""
+        return window_of(self.spec or self.model)
 
     @property
     def loss_weights(self) -> dict[str, float]:

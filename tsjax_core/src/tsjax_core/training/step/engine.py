@@ -418,6 +418,17 @@ class Engine:
         values: dict[str, Array] = self._batch_loss(*split_model(model)[1:], batch, weights)
         return values
 
+    def batch_gradients(self, model: nnx.Module, batch: Batch, weights: AnyArray) -> Any:
+        """Return the gradient of the loss of `batch` in evaluation, a tree like the parameters."""
+        _, params, buffers, mutable = split_model(model)
+
+        def loss(values: Any) -> Array:
+            terms = self._trace_batch_loss(values, buffers, mutable, batch, weights)
+            total: Array = sum(terms.values(), jnp.zeros(()))
+            return total
+
+        return jax.jit(jax.grad(loss))(params)
+
     def _trace_batch_loss(
         self, params: Any, buffers: Any, mutable: Any, batch: Batch, weights: AnyArray
     ) -> dict[str, Array]:

@@ -86,5 +86,5 @@ def test_every_named_term_is_in_the_history_and_in_its_figure(data):
     squares = np.concatenate([((p - t) / std)[:, 5:].ravel() ** 2 for p, t in pairs])
     assert result.valid_loss == pytest.approx(np.mean(squares, dtype=np.float64), rel=1e-6)
     figure = plot_history(learner.history)
-    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == ["train", "valid", *(f"train, {name}" for name in names)]

@@ -696,6 +696,25 @@ def info(
 
 
 @app.command()
+def export(
+    path: Annotated[
+        Path, typer.Argument(metavar="RUN|MODEL", help="Directory of a run or of a saved model.")
+    ],
+    to: Annotated[str, typer.Option(help="c, numpy, casadi, onnx or stablehlo.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New file, named as the model is to be.", show_default="RUN, here"),
+    ] = None,
+) -> None:
+    """Take a model out of tsjax: one step with its state as C, NumPy, CasADi, ONNX or StableHLO."""
+    from tsjax_core.experiments.export_run import export_run
+
+    form: Any = to
+    for file in export_run(path, form, out):
+        make_console().print(f"wrote {file}")
+
+
+@app.command()
 def new(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Namespace of its components, such as acme.")

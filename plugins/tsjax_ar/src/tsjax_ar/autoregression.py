@@ -241,7 +241,7 @@ class ARModel(nnx.Module):
 
         Where `chance` (batch, time) is false, it is no free run, and a measured output is fed back.
         """
-        n, state = min(self.init_window, u.shape[1]), self.initial_state(len(u))
+        n, state = min(self.init_window, u.shape[1]), self.initial_state(u.shape[0])
         # In the window all inputs are known, so that it is one call.
         x = jnp.concatenate([u[:, :n], delay(y[:, :n], state.fed)], -1)
         first, inner, aux = self._advance_inner(self.inner, x, state.inner, further, key)
@@ -309,7 +309,7 @@ class EstimatingARModel(ARModel):
         What follows is simulated without measured outputs.
         """
         y = fill_gaps(y, self.y_scale.mean[...])
-        state = self.initial_state(len(u))
+        state = self.initial_state(u.shape[0])
         x = jnp.concatenate([u, delay(y, state.fed)], -1)
         _, inner = self.inner.advance(x, state.inner)
         return ARState(inner, y[:, -1], jnp.full_like(state.samples, self.init_window))

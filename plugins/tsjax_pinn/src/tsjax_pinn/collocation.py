@@ -103,7 +103,7 @@ class _CollocationLoss:
                 f"collocation_loss simulates from a state, and {name_of(model)} has no "
                 "initial_state and advance; give a stateful model, such as 'core/gru'."
             )
-        fresh: Any = model.initial_state(len(u))
+        fresh: Any = model.initial_state(u.shape[0])
         flat = flatten_state(fresh.prognosis if own else fresh)
         if self.initial == "random_hidden":
             flat = self.hidden_std * jax.random.normal(key, flat.shape)

@@ -37,7 +37,7 @@ class GreyBoxModel(nnx.Module):
 
     def call_with_aux(self, u: Array) -> tuple[Array, Mapping[str, Array]]:
         """Simulate as a call does; return the outputs and the states that are not measured."""
-        x, _ = simulate(self.equations, self.method, u, self.initial_state(len(u)))
+        x, _ = simulate(self.equations, self.method, u, self.initial_state(u.shape[0]))
         y, auxiliary = self.equations.states.split(x)
         return y, {"auxiliary": auxiliary}
 
@@ -109,7 +109,7 @@ class WindowedGreyBoxModel(nnx.Module):
 
     def call_with_aux(self, u: Array, y: Array) -> tuple[Array, Mapping[str, Array]]:
         """Simulate as a call does; return the outputs and the states that are not measured."""
-        output, auxiliary, _ = self._run(u, self.initial_state(len(u)), y)
+        output, auxiliary, _ = self._run(u, self.initial_state(u.shape[0]), y)
         return output, {"auxiliary": auxiliary}
 
     def initial_state(self, batch_size: int) -> WindowState:
@@ -134,7 +134,7 @@ class WindowedGreyBoxModel(nnx.Module):
         It is estimated from the last `init_window` samples, or from fewer where there are no more.
         """
         n = min(self.window, u.shape[1])
-        fresh = self.initial_state(len(u))
+        fresh = self.initial_state(u.shape[0])
         late = fresh._replace(samples=fresh.samples + self.window - n)
         return self._run(u[:, -n:], late, y[:, -n:])[2]
 

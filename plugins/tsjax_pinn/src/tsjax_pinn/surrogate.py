@@ -70,7 +70,7 @@ class SurrogateModel(nnx.Module):
 
     def call_with_aux(self, u: Array) -> tuple[Array, Mapping[str, Array]]:
         """Simulate as a call does; return the outputs and the states that are not measured."""
-        x, _ = self._run(u, self.initial_state(len(u)))
+        x, _ = self._run(u, self.initial_state(u.shape[0]))
         y, auxiliary = self.states.split(x)
         return y, {"auxiliary": auxiliary}
 

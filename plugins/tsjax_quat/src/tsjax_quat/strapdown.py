@@ -164,7 +164,7 @@ class StrapDownModel(nnx.Module):
 
     def __call__(self, u: Array) -> Array:
         """Return the orientation at every sample of `u` (batch, time, n_u), (batch, time, 4)."""
-        return self.advance(u, self.initial_state(len(u)))[0]
+        return self.advance(u, self.initial_state(u.shape[0]))[0]
 
     def advance(self, u: Array, state: StrapDownState) -> tuple[Array, StrapDownState]:
         """Integrate one chunk from `state`; return its outputs and the state after it."""

@@ -151,7 +151,7 @@ class LinearModel(nnx.Module):
 
     def __call__(self, u: Array) -> Array:
         """Simulate from zero state: `u` (batch, time, n_u)."""
-        return self.advance(u, self.initial_state(len(u)))[0]
+        return self.advance(u, self.initial_state(u.shape[0]))[0]
 
     def initial_state(self, batch_size: int) -> Array:
         """Return the zero state, (batch, order)."""

@@ -11,6 +11,6 @@ class TestPlugin(PluginConformance):
         "model": {"front_end"},
         "loss": {"magnitude", "complex"},
         "transform": {"spectrogram"},
-        "plot": {"spectrogram", "frequency_response"},
+        "plot": {"spectrogram", "frequency_response", "best_linear_approximation"},
     }
     not_imported = ("matplotlib", "tsjax_spectral.front_end", "tsjax_spectral.plots")

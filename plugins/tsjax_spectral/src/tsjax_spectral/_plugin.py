@@ -36,6 +36,10 @@ def tsjax_transforms() -> Mapping[str, Callable[..., BatchTransform]]:
 @hookimpl
 def tsjax_plots() -> Mapping[str, Callable[..., Any]]:
     """Return the plots of `spectral`."""
-    from tsjax_spectral.plots import plot_frequency_response, plot_spectrogram
+    from tsjax_spectral import plots
 
-    return {"frequency_response": plot_frequency_response, "spectrogram": plot_spectrogram}
+    return {
+        "best_linear_approximation": plots.plot_best_linear_approximation,
+        "frequency_response": plots.plot_frequency_response,
+        "spectrogram": plots.plot_spectrogram,
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from tsjax_core.errors import DataError
 from tsjax_core.types import AnyArray, HostArray, Signals
 from tsjax_spectral.averaged import average_response
 from tsjax_spectral.fourier import spectrogram
-from tsjax_spectral.response import FrequencyResponse
+from tsjax_spectral.periods import find_period
+from tsjax_spectral.response import FrequencyResponse, estimate_response
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -169,6 +170,87 @@ def plot_frequency_response(
     axes[2, 0].set_ylabel("coherence")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     figure.suptitle(title, x=0.02, ha="left")
+    return figure
+
+
+def plot_best_linear_approximation(
+    pred: AnyArray,
+    target: AnyArray,
+    *,
+    batch: Mapping[str, AnyArray],
+    signals: Signals,
+    start: int = 0,
+    title: str = "",
+) -> Figure:
+    """Plot the best linear approximations of system and model, of a record with a periodic input.
+
+    Each output has a column: the magnitude at the excited lines, with the radius that holds it with
+    95 % probability and the level of the noise, and the phase. The first period is left out as
+    transient where there are three or more. A record with several inputs, or whose input is not
+    periodic, has a sentence in the place of curves.
+
+    Args:
+        pred: Simulated outputs (time, n_y).
+        target: Measured ones.
+        batch: The sample of the file, with `u` (time, n_u).
+        signals: Names of the channels, and the sampling time.
+        start: Number of the first sample of `pred` in the file.
+        title: Text above the figure.
+    """
+    from matplotlib.figure import Figure
+
+    u = np.asarray(batch["u"], np.float64)
+    u = (u[0] if u.ndim == 3 else u)[start : start + len(np.asarray(pred))]
+    problem = ""
+    period = find_period(u) if u.shape[1] == 1 else None
+    if u.shape[1] != 1:
+        problem = f"there are {u.shape[1]} inputs, which one record cannot tell apart"
+    elif period is None:
+        problem = "the input does not repeat"
+    elif not np.isfinite(np.asarray(target)).all():
+        problem = "samples are missing"
+    if problem or period is None:
+        figure = Figure(figsize=(6.0, 1.2), dpi=_DPI)
+        figure.text(0.02, 0.4, f"{title}\nNo best linear approximation: {problem}.", wrap=True)
+        return figure
+    periods = len(u) // period
+    whole = slice(0, periods * period)
+    options: dict[str, Any] = {
+        "period": period,
+        "dt": 1.0 if signals.dt is None else signals.dt,
+        "n_transient": 1 if periods > 2 else 0,
+    }
+    found = {
+        "measured": estimate_response(u[whole], np.asarray(target)[whole], **options),
+        "simulated": estimate_response(u[whole], np.asarray(pred)[whole], **options),
+    }
+    n_y = np.shape(target)[1]
+    figure = Figure(figsize=(max(6.0, 4.0 * n_y), 6.0), dpi=_DPI, layout="constrained")
+    axes = figure.subplots(2, n_y, sharex=True, squeeze=False)
+    for column in range(n_y):
+        gain, phase = axes[:, column]
+        for (label, each), colour in zip(found.items(), (_BLUE, _ORANGE), strict=True):
+            h, radius = each.response[:, column, 0], each.radius[:, column, 0]
+            gain.plot(each.frequency, _decibels(np.abs(h)), color=colour, label=label)
+            low, high = (_decibels(np.abs(h) + sign * radius) for sign in (-1.0, 1.0))
+            gain.fill_between(each.frequency, low, high, color=colour, alpha=0.25, lw=0)
+            phase.plot(each.frequency, np.rad2deg(np.unwrap(np.angle(h))), color=colour)
+        noise = found["measured"]
+        gain.plot(
+            noise.frequency,
+            _decibels(noise.noise_std[:, column, 0]),
+            color="0.55",
+            ls=":",
+            label="noise of the estimate",
+        )
+        gain.set_title(f"{signals.inputs[0]} to {signals.outputs[column]}", fontsize="medium")
+        phase.set_xlabel("frequency per sample" if signals.dt is None else "frequency in Hz")
+    axes[0, 0].set_ylabel("magnitude in dB")
+    axes[1, 0].set_ylabel("phase in deg")
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+    )
+    figure.suptitle(f"{title} ({periods} periods of {period} samples)", x=0.02, ha="left")
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,11 +21,17 @@ def test_no_example_is_left_out():
     names = {path.name for path in EXAMPLES.iterdir()}
     assert names == {
         "cascaded_tanks.py",
+        "control.py",
+        "dead_time.py",
+        "file_to_report.py",
+        "how_sure.py",
         "mass_spring_damper.py",
         "oscillator.py",
         "pendulum.py",
+        "saturating_sensor.py",
         "silverbox.toml",
         "silverbox_state_space.toml",
+        "slow_measurement.py",
         "wiener_hammerstein.toml",
         "wiener_hammerstein_state_space.toml",
     }
@@ -41,6 +48,27 @@ def test_the_oscillator_is_identified(tmp_path):
     assert "test RMSE in V: 0.0" in done.stdout
     written = {path.name for path in tmp_path.iterdir()}
     assert written == {"data", "model", "history.png", "arrow.png", "batch.png"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name,says",
+    [
+        ("control", r"after 10 s the cart is 0\.0\d\d m from its target"),
+        ("dead_time", r"tcn/tcn: NRMSE on test 0\.[12]"),
+        ("file_to_report", r"report: .*report\.html"),
+        ("how_sure", r"bands of 90 % hold (8|9)\d % of the errors on test"),
+        ("saturating_sensor", r"ss/wiener: NRMSE on test 0\.0[12]"),
+        ("slow_measurement", r"samples of the test: 0\.0"),
+    ],
+)
+def test_an_example_on_a_simulated_system_ends_as_it_says(name, says, tmp_path):
+    """In a directory of its own, with what it promises in the last lines."""
+    command = [sys.executable, EXAMPLES / f"{name}.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    assert re.search(says, done.stdout)
 
 
 @pytest.mark.slow

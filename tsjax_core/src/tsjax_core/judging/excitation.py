@@ -33,7 +33,10 @@ class ChannelFacts:
     Args:
         count: Finite samples.
         missing: Samples that are NaN or infinite.
-        low, high, mean, std: Range, mean and standard deviation of the finite samples.
+        low: Least of the finite samples.
+        high: Largest of them.
+        mean: Their mean.
+        std: Their standard deviation.
         levels: Different values among the first 100 000 samples.
         held: Share of the samples that are equal to the one before.
         saturated: Share of the samples at the least or the largest value, where these come in runs.

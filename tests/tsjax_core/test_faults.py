@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from tsjax_core import GRU, Learner, cli, create_grain_dls, load_model
-from tsjax_core.errors import SavedModelError
+from tsjax_core.errors import DivergenceError, NonFiniteError, SavedModelError
 from tsjax_core.experiments import report
 
 HUGE = "1" + 22 * "0"
@@ -191,3 +191,41 @@ def test_errors_have_colour_on_a_terminal_alone(monkeypatch, capsys):
     monkeypatch.delenv("NO_COLOR", raising=False)
     cli._show_error("[brackets] stay")
     assert capsys.readouterr().err.startswith("\x1b[1;31merror:\x1b[0m ")
+
+
+@pytest.mark.parametrize(
+    "change,part",
+    [
+        ({"u": np.nan}, "1 in 'u'"),
+        ({"y": np.inf}, "1 in 'y'"),
+    ],
+    ids=["missing input", "infinite output"],
+)
+def test_samples_that_no_model_can_compute_with_are_blamed(change, part):
+    """And not the learning rate, where they are accepted by allow_nan."""
+    rng = np.random.default_rng(0)
+    splits = {}
+    for split in ("train", "valid", "test"):
+        splits[split] = {name: rng.standard_normal(40) for name in "uy"}
+    for name, value in change.items():
+        splits["train"][name][20] = value
+    data = create_grain_dls(["u"], ["y"], splits, win_sz=40, stp_sz=40, allow_nan=True)
+    learner = Learner(GRU(hidden_size=2), data)
+    with pytest.raises(DivergenceError) as caught:
+        learner.fit(1, show_progress=False)
+    print(caught.value.advice)
+    assert part in caught.value.advice
+    assert "lower lr" not in caught.value.advice
+
+
+def test_a_part_without_any_measured_output_is_named():
+    """Before anything is trained."""
+    rng = np.random.default_rng(0)
+    splits = {
+        split: {name: rng.standard_normal(60) for name in "uy"}
+        for split in ("train", "valid", "test")
+    }
+    splits["valid"]["y"][:] = np.nan
+    with pytest.raises(NonFiniteError, match="y: no finite sample in any file of valid") as caught:
+        create_grain_dls(["u"], ["y"], splits, win_sz=40, allow_nan=True)
+    print(caught.value)

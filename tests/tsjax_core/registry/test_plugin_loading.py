@@ -43,6 +43,12 @@ class TestBrokenPlugins:
         site.install("bad", "import sys; sys.exit(3)")
         assert "SystemExit: 3" in str(site.told(BrokenPluginError, site.registry, "model", "bad/x"))
 
+    def test_plugin_that_ends_the_process(self, site):
+        """One that calls `os._exit` too, which would give no word."""
+        site.install("bad", "import os; os._exit(3)")
+        error = site.told(BrokenPluginError, site.registry, "model", "bad/x")
+        assert "it calls os._exit(3)" in str(error)
+
     def test_interrupt_is_not_held(self, site, capsys):
         """An interrupt while a plugin is imported ends the work, and names the plugin."""
         site.install("bad", "raise KeyboardInterrupt")

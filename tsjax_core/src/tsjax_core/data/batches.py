@@ -42,7 +42,7 @@ class GrainPipeline:
 
     `checksums` has one of the content of each split, made when its files were read. `division` is
     how a data set without splits of its own was cut, and `missing` says which signals have missing
-    samples.
+    samples, and `blamed` which samples no model can compute with.
 
     Two pipelines are equal if they give equal batches and evaluate on equal data. Each field may be
     exchanged by `dataclasses.replace`, such as `train` by another source of
@@ -62,6 +62,7 @@ class GrainPipeline:
     checksums: Mapping[Split, int] = field(default_factory=dict)
     division: Division | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+    blamed: str = ""
 
     def __post_init__(self) -> None:
         given: Any = self.train

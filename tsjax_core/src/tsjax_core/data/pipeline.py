@@ -15,7 +15,14 @@ from tsjax_core.data.offsets import check_offsets, warn_of_levels
 from tsjax_core.data.opening import divide, make_source, open_divided, open_splits
 from tsjax_core.data.resample import ResampledStore
 from tsjax_core.data.sources import FullSequenceSource, WindowedSource
-from tsjax_core.data.stats import ChannelStats, require_finite, scan_scalars, scan_signals
+from tsjax_core.data.stats import (
+    ChannelStats,
+    blame_samples,
+    require_finite,
+    require_measured,
+    scan_scalars,
+    scan_signals,
+)
 from tsjax_core.data.store import Split
 from tsjax_core.data.weighting import weighted_source
 from tsjax_core.protocols import ResidentSource, SignalStore, Source
@@ -228,6 +235,7 @@ def create_grain_dls(
     )
     arguments.warn_of_copies(scans)
     warn_of_levels(signals)
+    require_measured(scans, names["y"])
     checksums = {split: _checksum(by_key) for split, by_key in scans.items()}
     if resident is None:
         resident = isinstance(drawn, ResidentSource) and drawn.resident_bytes < _RESIDENT_BYTES
@@ -244,6 +252,7 @@ def create_grain_dls(
         checksums=checksums,
         division=division,
         missing=_count_missing(stores, scans),
+        blamed=blame_samples(scans, names["u"]),
     )
 
 

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,8 +34,9 @@ class ChannelStats:
     """Statistics of each channel over the finite samples of a split, all (n,), in float64.
 
     `std` is that of the population (divided by the count). `nonfinite` counts the samples that are
-    NaN or infinite by file and channel name, only where there are any; `lengths` has the samples of
-    each file, and `checksums` one of all that was read of it, further signals included.
+    NaN or infinite by file and channel name, only where there are any, and `infinite` those that
+    are infinite; `lengths` has the samples of each file, and `checksums` one of all that was read
+    of it, further signals included.
     """
 
     names: tuple[str, ...]
@@ -45,6 +47,7 @@ class ChannelStats:
     max: HostArray
     files: int
     nonfinite: Mapping[tuple[Path, str], int] = field(default_factory=dict)
+    infinite: Mapping[tuple[Path, str], int] = field(default_factory=dict)
     lengths: Mapping[Path, int] = field(default_factory=dict)
     checksums: Mapping[Path, int] = field(default_factory=dict)
 
@@ -96,6 +99,45 @@ class ChannelStats:
                 )
 
 
+def require_measured(
+    scans: Mapping[Any, Mapping[str, ChannelStats]], outputs: Sequence[str]
+) -> None:
+    """Raise NonFiniteError for a split in which no output was measured at all."""
+    for split, by_key in scans.items():
+        scan = by_key.get("y")
+        if scan is None or not outputs:
+            continue
+        rows = [scan.names.index(name) for name in outputs]
+        if not scan.count[rows].any():
+            raise NonFiniteError(
+                f"{listing(outputs)}: no finite sample in any file of {split}, so that nothing can "
+                "be compared there. Give other files, or other shares in split.",
+                signal=outputs[0],
+            )
+
+
+def blame_samples(scans: Mapping[Any, Mapping[str, ChannelStats]], inputs: Sequence[str]) -> str:
+    """Return a sentence where samples reach the model that no model can compute with, else ''.
+
+    Of inputs these are those that are not finite, of outputs those that are infinite.
+    """
+    places = []
+    for split in ("train", "valid"):
+        scan = scans[split].get("u")
+        if scan is None:
+            continue
+        for (path, name), count in scan.nonfinite.items():
+            infinite = scan.infinite.get((path, name), 0)
+            if name in inputs or infinite:
+                places.append(f"{path}: {count if name in inputs else infinite} in {name!r}")
+    if not places:
+        return ""
+    return (
+        f"Samples that are NaN or infinite reach the model or the loss: {listing(places, shown=3)}."
+        " Correct or cut them; allow_nan leaves out outputs that are NaN alone."
+    )
+
+
 def require_finite(scans: Iterable[ChannelStats]) -> None:
     """Raise NonFiniteError that lists what is NaN or infinite in any of `scans`."""
     bad = {place: count for scan in scans for place, count in scan.nonfinite.items()}
@@ -123,21 +165,27 @@ def scan_signals(
     both = [*signals, *further]
     samples: dict[Path, int] = {}
     checksums: dict[Path, int] = {}
+    infinite: dict[tuple[Path, str], int] = {}
     for path in store.paths:
         lengths = {name: store.get_seq_len(path, name) for name in both}
         length = samples[path] = common_length(path, lengths)
         missing = np.zeros(len(signals), np.int64)
+        beyond = np.zeros(len(signals), np.int64)
         checksum = zlib.crc32(f"{length} ".encode())
         for start in range(0, length, _BLOCK):
             block = store.read_signals(path, both, start, min(start + _BLOCK, length))
             checksum = zlib.crc32(block.tobytes(), checksum)
             block = block[:, : len(signals)]
+            beyond += np.isinf(block).sum(axis=0)
             missing += len(block) - total.add(block.astype(np.float64))
         checksums[path] = checksum
         for name, count in zip(signals, missing.tolist(), strict=True):
             if count:
                 nonfinite[path, name] = count
-    return total.stats(signals, nonfinite, samples, checksums)
+        for name, count in zip(signals, beyond.tolist(), strict=True):
+            if count:
+                infinite[path, name] = count
+    return total.stats(signals, nonfinite, infinite, samples, checksums)
 
 
 def scan_scalars(paths: Sequence[Path], names: Sequence[str], values: HostArray) -> ChannelStats:
@@ -148,7 +196,7 @@ def scan_scalars(paths: Sequence[Path], names: Sequence[str], values: HostArray)
     nonfinite = {(paths[file], names[row]): 1 for file, row in bad}
     rows = np.asarray(values, np.float32)
     checksums = {path: zlib.crc32(row.tobytes()) for path, row in zip(paths, rows, strict=True)}
-    return total.stats(names, nonfinite, dict.fromkeys(paths, 1), checksums)
+    return total.stats(names, nonfinite, {}, dict.fromkeys(paths, 1), checksums)
 
 
 def compute_norm_stats(
@@ -199,6 +247,7 @@ class _Moments:
         self,
         names: Sequence[str],
         nonfinite: Mapping[tuple[Path, str], int],
+        infinite: Mapping[tuple[Path, str], int],
         lengths: Mapping[Path, int],
         checksums: Mapping[Path, int],
     ) -> ChannelStats:
@@ -213,6 +262,7 @@ class _Moments:
             self.max,
             len(lengths),
             nonfinite,
+            infinite,
             lengths,
             checksums,
         )

@@ -236,7 +236,8 @@ def _complete(
         phase = replace(phase, best=last)
     if phase.best is None:
         if ended in ("finished", STOPPED):
-            ended, advice = f"gave no finite {options.monitor}", UNSTABLE
+            blamed = learner.pipeline.blamed
+            ended, advice = f"gave no finite {options.monitor}", blamed or UNSTABLE
         raise TrainingError(f"training {ended}, and there is no model to keep. {advice}")
     learner.save(out / MODEL, overwrite=True)
     evaluation = learner.evaluate("test")

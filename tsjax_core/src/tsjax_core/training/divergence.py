@@ -14,13 +14,18 @@ from tsjax_core.types import HostArray
 
 
 def check_converging(
-    result: EpochResult, params: Any, mutable: tuple[Any, Any], rates: HostArray
+    result: EpochResult,
+    params: Any,
+    mutable: tuple[Any, Any],
+    rates: HostArray,
+    blamed: str = "",
 ) -> None:
     """Raise DivergenceError where an epoch has no finite loss, or leaves parameters that are not.
 
-    `params` are those after the epoch, `mutable` the other variables before and after it, and
-    `rates` the learning rates of its steps. Single bad steps are the optimizer's to skip, and a
-    variable may hold infinities from the beginning, such as a mask.
+    `params` are those after the epoch, `mutable` the other variables before and after it, `rates`
+    the learning rates of its steps, and `blamed` says what is wrong with the data. Single bad steps
+    are the optimizer's to skip, and a variable may hold infinities from the beginning, such as a
+    mask.
     """
     finite = np.isfinite(result.step_losses)
     step = len(finite) - 1 if finite.all() else int(np.argmin(finite))
@@ -34,7 +39,8 @@ def check_converging(
         return
     raise DivergenceError(
         f"diverged in epoch {result.epoch + 1}: {what} (learning rate {rates[step]:.3g})",
-        advice="Try a lower lr; clip the gradients (clip_gradients, or clip_norm in [train]); see "
+        advice=blamed
+        or "Try a lower lr; clip the gradients (clip_gradients, or clip_norm in [train]); see "
         "whether the data are finite, and the model's outputs before training.",
         result=result,
     )

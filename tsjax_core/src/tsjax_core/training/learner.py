@@ -547,7 +547,9 @@ class Learner:
         """
         *_, mutable = split_model(self.model)
         rates = fit.rates_of(result.epoch)
-        check_converging(result, state.params, (mutable, state.mutable), rates)
+        check_converging(
+            result, state.params, (mutable, state.mutable), rates, self.pipeline.blamed
+        )
         self.epochs_done += 1
         average = averaged_params(state.opt_state)
         fit.opt_state, fit.raw = state.opt_state, None if average is None else state.params

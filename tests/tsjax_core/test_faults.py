@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tsjax_core import GRU, Learner, cli, create_grain_dls, load_model
+from tsjax_core import GRU, Learner, create_grain_dls, load_model
+from tsjax_core.commands import console
 from tsjax_core.errors import DivergenceError, NonFiniteError, SavedModelError
 from tsjax_core.experiments import report
 
@@ -180,16 +181,16 @@ def test_a_deleted_working_directory_is_named(tmp_path, tsjax, monkeypatch):
 
 def test_errors_have_colour_on_a_terminal_alone(monkeypatch, capsys):
     """In a pipe or a file there are no control characters."""
-    cli._show_error("[brackets] stay")
+    console.show_error("[brackets] stay")
     assert capsys.readouterr().err == "error: [brackets] stay\n"
     real = Console
 
     def terminal(**options):
         return real(**options, force_terminal=True, color_system="standard")
 
-    monkeypatch.setattr(cli, "Console", terminal)
+    monkeypatch.setattr(console, "Console", terminal)
     monkeypatch.delenv("NO_COLOR", raising=False)
-    cli._show_error("[brackets] stay")
+    console.show_error("[brackets] stay")
     assert capsys.readouterr().err.startswith("\x1b[1;31merror:\x1b[0m ")
 
 

@@ -1,0 +1,1 @@
+"""The commands of core: what `tsjax NAME` runs, by what they are for."""

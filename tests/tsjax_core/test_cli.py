@@ -267,7 +267,7 @@ def test_predict_reads_csv(run, folder, tsjax):
     )
 
 
-def test_predict_reads_files_as_the_run_does(folder, tsjax, monkeypatch):
+def test_predict_reads_files_as_the_run_does(run, folder, tsjax, monkeypatch):
     """A run that resampled simulates at its own rate; without that, another rate is refused."""
     monkeypatch.chdir(folder)
     arguments = ["--set", "data.target_fs=305.0", "--set", "train.epochs=1"]
@@ -283,7 +283,7 @@ def test_predict_reads_files_as_the_run_does(folder, tsjax, monkeypatch):
         assert file.attrs["dt"] == pytest.approx(1 / 305.0)
     with h5py.File("fast.hdf5", "w") as file:
         file["u"], file.attrs["fs"] = np.zeros(30), 1000.0
-    status, _, err = tsjax("predict", folder / "twin-1", "fast.hdf5")
+    status, _, err = tsjax("predict", run, "fast.hdf5")
     assert status == 1
     assert "the sampling time is 0.001 s, and the model's is 0.00163840" in err
     assert "target_fs" in err

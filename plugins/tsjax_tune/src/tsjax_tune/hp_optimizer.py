@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,6 +197,7 @@ class HPOptimizer:
                 "every_epoch": made is not None,
                 "current": population,
                 "total": None if points is None else len(points),
+                "asked": num_samples if points is None and search_alg is not None else None,
             }
             with held_directory(directory):
                 texts = {**self.files, SETTINGS: json.dumps(settings, indent=2) + "\n"}
@@ -237,7 +239,17 @@ class HPOptimizer:
                 tuner = tune.Tuner.restore(
                     trials, self._trainable(settings), resume_errored=retry_failed
                 )
-                return self._run(tuner, directory, settings, show_progress=show_progress)
+                result = self._run(tuner, directory, settings, show_progress=show_progress)
+        asked = settings.get("asked") or 0
+        if 0 <= len(result.trials) < asked:
+            # A search of Ray is stored beside the trials, and a kill between both loses what it was
+            # about to try.
+            warnings.warn(
+                f"{directory} has {len(result.trials)} of {asked} trials: the search had been "
+                "stopped before its state was stored. Search for the others in a new directory.",
+                stacklevel=2,
+            )
+        return result
 
     def load_learner(self, trial: TrialResult) -> Learner:
         """Return the learner of `trial`, trained as it was after its best epoch.

@@ -39,10 +39,15 @@ def uniform(key: Array, shape: tuple[int, ...], bound: float) -> Array:
     # in which a model is built.
     size = math.prod(shape)
     check_memory(shape)
-    blocks = [_block(key, number) for number in range(max(1, -(-size // _BLOCK)))]
-    # Joined on the host, which compiles nothing, unless the model is built within a program.
-    join = jnp.concatenate if isinstance(key, jax.core.Tracer) else np.concatenate
-    drawn: Array = jax.device_put(join(blocks)[:size].reshape(shape) * bound)
+    count = max(1, -(-size // _BLOCK))
+    if isinstance(key, jax.core.Tracer):
+        # Within a program, where a model may also be built for its shapes alone.
+        joined = jax.vmap(_block, in_axes=(None, 0))(key, jnp.arange(count)).reshape(-1)
+        inside: Array = joined[:size].reshape(shape) * bound
+        return inside
+    blocks = [_block(key, number) for number in range(count)]
+    # Joined on the host, which compiles nothing.
+    drawn: Array = jax.device_put(np.concatenate(blocks)[:size].reshape(shape) * bound)
     return drawn
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -336,3 +337,20 @@ def test_the_data_are_sent_once_however_many_trials_there_are(ray, pipeline, tmp
     seen = Path(file).read_text(encoding="utf-8").splitlines()
     assert seen.count("sent") == 1
     assert seen.count("received") >= 1
+
+
+@pytest.mark.slow
+def test_a_search_that_lost_trials_says_so(ray, pipeline, tmp_path):
+    """A study that has fewer trials than were asked for, after it was restored."""
+    optimizer = new_optimizer(pipeline)
+    config = {"hidden_size": 2, "lr": tune.loguniform(1e-3, 1e-2)}
+    study = tmp_path / "study"
+    options = {"num_samples": 2, "search_alg": "optuna", "show_progress": False}
+    assert len(optimizer.optimize(config, 1, directory=study, **options).trials) == 2
+    assert len(optimizer.restore(study, show_progress=False).trials) == 2
+    settings = json.loads((study / "study.json").read_text())
+    assert settings["asked"] == 2
+    (study / "study.json").write_text(json.dumps({**settings, "asked": 5}))
+    with pytest.warns(UserWarning, match="has 2 of 5 trials") as caught:
+        optimizer.restore(study, show_progress=False)
+    print(caught[0].message)

@@ -6,8 +6,11 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tsjax_core import cli
@@ -26,6 +29,7 @@ def test_no_example_is_left_out():
         "file_to_report.py",
         "how_sure.py",
         "mass_spring_damper.py",
+        "official_benchmarks.py",
         "oscillator.py",
         "pendulum.py",
         "saturating_sensor.py",
@@ -96,3 +100,34 @@ def test_experiments_on_measured_data_run(name, files, tmp_path, monkeypatch, ca
         assert fits
         assert min(fits) > 20.0
         assert any(file in path.name for path in (out / "report").glob("*.png"))
+
+
+@pytest.mark.slow
+def test_the_official_benchmarks_are_identified_as_their_package_gives_them(tmp_path):
+    """On records in the form of the package; without it, the script says what to install."""
+    path = EXAMPLES / "official_benchmarks.py"
+    spec = spec_from_file_location("official_benchmarks", path)
+    example = module_from_spec(spec)
+    spec.loader.exec_module(example)
+    rng = np.random.default_rng(0)
+
+    def measure(n):
+        u = np.repeat(rng.standard_normal(n // 5), 5)
+        y = np.zeros(n)
+        for t in range(1, n):
+            y[t] = 0.8 * y[t - 1] + 0.3 * np.tanh(1.5 * u[t - 1])
+        return Record(u=u, y=y, sampling_time=0.1, state_initialization_window_length=20)
+
+    class Record(SimpleNamespace):
+        def __len__(self):
+            return len(self.u)
+
+    train, test = measure(1500), measure(600)
+    scores = example.identify(train, (test, test))
+    assert scores["ss/neural"] < 0.3 * scores["core/linear"]
+    if find_spec("nonlinear_benchmarks") is None:
+        done = subprocess.run(
+            [sys.executable, path], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert "pip install nonlinear-benchmarks" in done.stderr

@@ -37,6 +37,8 @@ def test_a_short_record_is_shown_whole_with_its_error():
     assert second.get_title("right") == "RMSE 0"
     assert second.get_xlabel() == "time in s"
     assert axes_of(plot_results(target, target))[0].get_ylabel() == "y0"
+    # As a notebook shows it.
+    assert figure._repr_png_().startswith(b"\x89PNG")
 
 
 def test_a_long_record_is_enlarged_where_it_is_worst_and_as_usual():

@@ -7,6 +7,7 @@ without a screen. They need matplotlib: `pip install "tsjax-core[viz]"`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,10 +32,31 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Colours that the colour-blind can distinguish (Okabe and Ito)."""
 
 
-def _figure(n_rows: int, n_cols: int = 1, height: float = 2.2) -> tuple[Figure, HostArray]:
+@cache
+def _class_of_figures() -> Any:
+    from io import BytesIO
+
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, height * n_rows + 0.6), dpi=DPI, layout="constrained")
+    class ShownFigure(Figure):
+        """A figure that notebooks show, without any window."""
+
+        def _repr_png_(self) -> bytes:
+            stream = BytesIO()
+            self.savefig(stream, format="png")
+            return stream.getvalue()
+
+    return ShownFigure
+
+
+def make_figure(width: float, height: float, dpi: float = DPI) -> Figure:
+    """Return an empty figure of inches that belongs to no window, and that notebooks show."""
+    figure: Figure = _class_of_figures()(figsize=(width, height), dpi=dpi, layout="constrained")
+    return figure
+
+
+def _figure(n_rows: int, n_cols: int = 1, height: float = 2.2) -> tuple[Figure, HostArray]:
+    figure = make_figure(WIDTH, height * n_rows + 0.6)
     return figure, figure.subplots(n_rows, n_cols, sharex=True, squeeze=False)
 
 
@@ -160,9 +182,7 @@ def plot_windows(
     `outputs` name the channels, `dt` is the sampling time in s, and `first` the number of the
     sample from which the windows count.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, 2.0 * len(outputs) + 1.0), dpi=DPI, layout="constrained")
+    figure = make_figure(WIDTH, 2.0 * len(outputs) + 1.0)
     axes = figure.subplots(len(outputs), max(1, len(windows)), squeeze=False)
     for column, window in enumerate(windows):
         time, label = time_axis(len(window.target), dt, first + window.start)

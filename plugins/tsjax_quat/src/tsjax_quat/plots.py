@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsjax_core.types import AnyArray, HostArray, Signals
+from tsjax_core.viz import make_figure
 from tsjax_quat.angles import heading, inclination, relative_angle
 from tsjax_quat.channels import quaternions_in
 from tsjax_quat.measured import pairs_of
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_WIDTH, _HEIGHT, _DPI = 10.0, 2.2, 100
+_WIDTH, _HEIGHT = 10.0, 2.2
 
 
 class _Records:
@@ -171,10 +172,8 @@ def _shade(axis: Axes, time: HostArray, known: HostArray) -> None:
 
 
 def _figure(n_rows: int) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
-
     size = (_WIDTH, _HEIGHT * n_rows + 0.6)
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    figure = make_figure(*size)
     return figure, list(figure.subplots(n_rows, 1, sharex=True, squeeze=False)[:, 0])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tsjax_core.errors import DataError
 from tsjax_core.types import AnyArray, HostArray, Signals
+from tsjax_core.viz import make_figure
 from tsjax_spectral.averaged import average_response
 from tsjax_spectral.fourier import spectrogram
 from tsjax_spectral.periods import find_period
@@ -17,7 +18,6 @@ from tsjax_spectral.response import FrequencyResponse, estimate_response
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DPI = 100
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 """Two colours that the colour-blind can distinguish (Okabe and Ito)."""
 
@@ -37,8 +37,6 @@ def plot_spectrogram(
     that was measured. `outputs` name the channels, `dt` is the sampling time in s, and `start` the
     number of the first sample. Samples that were not measured are taken as 0.
     """
-    from matplotlib.figure import Figure
-
     pred, target = np.asarray(pred, np.float64), np.asarray(target, np.float64)
     known = ~np.isnan(target)
     length, n_y = target.shape
@@ -46,7 +44,7 @@ def plot_spectrogram(
     hop = max(1, n_fft // 4)
     names = list(outputs) if outputs is not None else [f"y{i}" for i in range(n_y)]
     size = (10.0, 2.6 * n_y + 0.6)
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    figure = make_figure(*size)
     axes = figure.subplots(n_y, 3, sharex=True, sharey=True, squeeze=False)
     rate = 1.0 if dt is None else 1.0 / dt
     ends = (start / rate, (start + length) / rate, 0.0, 0.5 * rate)
@@ -80,11 +78,9 @@ def plot_response(estimate: FrequencyResponse, title: str = "") -> Figure:
     Each pair of output and input has a column: the magnitude with the radius of confidence and the
     levels of noise and of nonlinear distortions above, the phase below.
     """
-    from matplotlib.figure import Figure
-
     _, n_y, n_u = estimate.response.shape
     size = (max(6.0, 4.0 * n_y * n_u), 6.0)
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    figure = make_figure(*size)
     axes = figure.subplots(2, n_y * n_u, sharex=True, squeeze=False)
     curves = {
         "response": (np.abs(estimate.response), "C0"),
@@ -130,8 +126,6 @@ def plot_frequency_response(
         signals: Names of the channels, and the sampling time.
         title: Text above the figure.
     """
-    from matplotlib.figure import Figure
-
     u = np.asarray(batch["u"], np.float64)
     u = u[0] if u.ndim == 3 else u
     dt = 1.0 if signals.dt is None else signals.dt
@@ -142,12 +136,12 @@ def plot_frequency_response(
             "simulated": average_response(u, pred, dt=dt),
         }
     except DataError as error:
-        figure = Figure(figsize=(6.0, 1.2), dpi=_DPI)
+        figure = make_figure(6.0, 1.2)
         figure.text(0.02, 0.4, f"{title}\nNo frequency response: {error}", wrap=True)
         return figure
     columns = n_y * n_u
     size = (max(6.0, min(3.6 * columns, 24.0)), 7.0)
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    figure = make_figure(*size)
     axes = figure.subplots(3, columns, sharex=True, squeeze=False, height_ratios=(2, 2, 1))
     for column in range(columns):
         i, k = divmod(column, n_u)
@@ -197,8 +191,6 @@ def plot_best_linear_approximation(
         start: Number of the first sample of `pred` in the file.
         title: Text above the figure.
     """
-    from matplotlib.figure import Figure
-
     u = np.asarray(batch["u"], np.float64)
     u = (u[0] if u.ndim == 3 else u)[start : start + len(np.asarray(pred))]
     problem = ""
@@ -210,7 +202,7 @@ def plot_best_linear_approximation(
     elif not np.isfinite(np.asarray(target)).all():
         problem = "samples are missing"
     if problem or period is None:
-        figure = Figure(figsize=(6.0, 1.2), dpi=_DPI)
+        figure = make_figure(6.0, 1.2)
         figure.text(0.02, 0.4, f"{title}\nNo best linear approximation: {problem}.", wrap=True)
         return figure
     periods = len(u) // period
@@ -225,7 +217,7 @@ def plot_best_linear_approximation(
         "simulated": estimate_response(u[whole], np.asarray(pred)[whole], **options),
     }
     n_y = np.shape(target)[1]
-    figure = Figure(figsize=(max(6.0, 4.0 * n_y), 6.0), dpi=_DPI, layout="constrained")
+    figure = make_figure(max(6.0, 4.0 * n_y), 6.0)
     axes = figure.subplots(2, n_y, sharex=True, squeeze=False)
     for column in range(n_y):
         gain, phase = axes[:, column]

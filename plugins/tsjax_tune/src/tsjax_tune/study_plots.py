@@ -14,7 +14,7 @@ import numpy as np
 
 from tsjax_core.checks import is_number
 from tsjax_core.types import HostArray
-from tsjax_core.viz import DPI, WIDTH
+from tsjax_core.viz import WIDTH, make_figure
 from tsjax_tune.results import StudyResult, TrialResult
 
 if TYPE_CHECKING:
@@ -39,13 +39,11 @@ def plot_parallel(study: StudyResult) -> Figure:
 
     A line is broken where a trial has no such value.
     """
-    from matplotlib.figure import Figure
-
     trials = study.ranking
     keys = _keys(trials)
     scales = [_scale([trial.values.get(key) for trial in trials]) for key in keys]
     scales.append(_scale([trial.value for trial in trials]))
-    figure = Figure(figsize=(WIDTH, 4.2), dpi=DPI, layout="constrained")
+    figure = make_figure(WIDTH, 4.2)
     axis = figure.subplots()
     places = np.stack([scale.places for scale in scales])
     columns = np.arange(len(scales))
@@ -68,13 +66,11 @@ def plot_parallel(study: StudyResult) -> Figure:
 
 def plot_parameters(study: StudyResult) -> Figure:
     """Plot the metric of all trials over each of their values."""
-    from matplotlib.figure import Figure
-
     trials = study.ranking
     keys = _keys(trials)
     columns = min(COLUMNS, max(1, len(keys)))
     rows = max(1, -(-len(keys) // columns))
-    figure = Figure(figsize=(WIDTH, 2.8 * rows + 0.3), dpi=DPI, layout="constrained")
+    figure = make_figure(WIDTH, 2.8 * rows + 0.3)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axis, key in zip(axes.flat, keys, strict=False):
         _plot_over(axis, trials, key)

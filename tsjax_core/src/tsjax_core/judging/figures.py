@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tsjax_core.types import Array, Batch, HostArray, Signals
-from tsjax_core.viz import COLOURS, DPI, WIDTH, label_of, name_or_count, time_axis
+from tsjax_core.viz import COLOURS, WIDTH, label_of, make_figure, name_or_count, time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,8 +55,6 @@ def plot_results(
         reference: Outputs that a linear model simulates, (time, n_y).
         band: Half the width of a band around the simulated outputs, (time, n_y).
     """
-    from matplotlib.figure import Figure
-
     pred, target = np.asarray(pred, float), np.asarray(target, float)
     names = name_or_count(outputs or (signals.outputs if signals else None), target.shape[1], "y")
     units = dict(signals.units) if signals else {}
@@ -67,7 +65,7 @@ def plot_results(
     rows = -(-len(names) // 2) if several else len(names)
     with_inputs = u is not None and not several and len(u) == len(target)
     height = rows * (3.4 if several else 3.8) + 1.5 * with_inputs + 0.9
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    figure = make_figure(WIDTH, height)
     above: Any = figure
     below: Any = None
     if with_inputs:
@@ -115,11 +113,9 @@ def plot_comparison(
     Each output has a row: the stretch in which the models are worst, and the error of each over the
     whole record. `simulated` has them by name, and `dt` is the sampling time in s.
     """
-    from matplotlib.figure import Figure
-
     time, label = time_axis(len(target), dt)
     n_y = len(outputs)
-    figure = Figure(figsize=(WIDTH, 2.2 * n_y + 1.0), dpi=DPI, layout="constrained")
+    figure = make_figure(WIDTH, 2.2 * n_y + 1.0)
     axes = figure.subplots(n_y, 2, squeeze=False)
     for channel, output in enumerate(outputs):
         near, whole = axes[channel]

@@ -13,16 +13,14 @@ import numpy as np
 from tsjax_core.judging.horizons import Bands
 from tsjax_core.judging.residuals import ResidualTests
 from tsjax_core.types import AnyArray, HostArray
-from tsjax_core.viz import COLOURS, DPI, WIDTH
+from tsjax_core.viz import COLOURS, WIDTH, make_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def _figure(rows: int, columns: int, height: float) -> tuple[Figure, HostArray]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height * rows + 0.5), dpi=DPI, layout="constrained")
+    figure = make_figure(WIDTH, height * rows + 0.5)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 

@@ -16,15 +16,14 @@ from tsjax_core.data.time_axis import (
     UNITS,
     TimeAxis,
     measure_time,
+    notice_time,
     refuse_gaps,
     require_plausible,
     seconds_of,
-    time_rank,
     unit_of,
 )
 from tsjax_core.errors import (
     ConfigError,
-    DataError,
     MissingSignalError,
     UnsupportedDatasetError,
 )
@@ -130,18 +129,13 @@ class ArrayStore:
                 raise missing_signal(path, self._time, list(arrays), what="array of times")
             return self._time, self._measure(path, self._time, arrays[self._time])
         longest = max(map(len, arrays.values()), default=0)
-        for name in sorted(arrays, key=lambda each: -time_rank(each.rpartition("/")[2])):
-            rank = time_rank(name.rpartition("/")[2])
-            if not rank:
-                break
-            try:
-                if len(arrays[name]) == longest > 1:
-                    return name, self._measure(path, name, arrays[name])
-            except DataError:
-                # Another signal may have such a name.
-                if rank > 1:
-                    raise
-        return None
+
+        def measure(name: str) -> tuple[str, TimeAxis] | None:
+            if not len(arrays[name]) == longest > 1:
+                return None
+            return name, self._measure(path, name, arrays[name])
+
+        return notice_time(arrays, measure)
 
     def _measure(self, path: Path, name: str, stamps: HostArray) -> TimeAxis:
         unit = self._time_unit or unit_of(name)

@@ -204,10 +204,10 @@ class _Reading:
         names_row = self.names_of(above[-1][1]) if above else None
         if names_row is None:
             if above and len([cell for cell in above[-1][1] if cell]) > 1:
-                names = ", ".join(above[-1][1])  # type: ignore[assignment]
+                listed = ", ".join(above[-1][1])
                 raise UnreadableFileError(
                     f"{path}, line {first}: {self.width} cells and {len(above[-1][1])} columns "
-                    f"({names}). Give every row one cell per column.",
+                    f"({listed}). Give every row one cell per column.",
                     path=path,
                 )
             units = ("",) * self.width

@@ -30,11 +30,11 @@ from tsjax_core.data.time_axis import (
     TimeAxis,
     interpolate_evenly,
     measure_time,
+    notice_time,
     parse_times,
     refuse_gaps,
     require_plausible,
     seconds_of,
-    time_rank,
     unit_of,
 )
 from tsjax_core.errors import DataError, UnreadableFileError, UnsupportedDatasetError
@@ -266,17 +266,14 @@ def _find_time(
             present = [name for name in dialect.names if name]
             raise missing_signal(path, options.time, present, what="column of time")
         return _measure(path, options.time, frame, dialect, bad, options)
-    ranked = sorted(dialect.names, key=lambda name: -time_rank(name))
-    for name in ranked:
-        if not time_rank(name):
-            break
-        try:
-            return _measure(path, name, frame, dialect, bad, options)
-        except (DataError, UnsupportedDatasetError):
-            # Another signal may have such a name.
-            if time_rank(name) > 1 and not _is_constant(frame[dialect.names.index(name)]):
-                raise
-    return nothing
+
+    def measure(name: str) -> tuple[str, TimeAxis | None, HostArray] | None:
+        # The date of one day says nothing.
+        if _is_constant(frame[dialect.names.index(name)]):
+            return None
+        return _measure(path, name, frame, dialect, bad, options)
+
+    return notice_time(dialect.names, measure) or nothing
 
 
 def _is_constant(column: pd.Series[Any]) -> bool:

@@ -19,13 +19,13 @@ from tsjax_core.data.rates import (
 from tsjax_core.data.time_axis import (
     TimeAxis,
     measure_time,
+    notice_time,
     refuse_gaps,
     require_plausible,
     seconds_of,
     time_rank,
     unit_of,
 )
-from tsjax_core.errors import DataError
 from tsjax_core.types import HostArray
 
 if TYPE_CHECKING:
@@ -124,16 +124,13 @@ def _find_times(
             raise missing_signal(path, time, signal_names(file), what="data set of times")
         return name, _measure(file, path, name, time_unit)
     length = _length(file, path, signals)
-    for name in _called_time(file, signals):
-        try:
-            if find_layout(file, path, name).length != length:
-                continue
-            return name, _measure(file, path, name, time_unit)
-        except DataError:
-            # Another signal may have such a name.
-            if time_rank(name.rpartition("/")[2]) > 1:
-                raise
-    return None
+
+    def measure(name: str) -> tuple[str, TimeAxis] | None:
+        if find_layout(file, path, name).length != length:
+            return None
+        return name, _measure(file, path, name, time_unit)
+
+    return notice_time(_called_time(file, signals), measure)
 
 
 def _length(file: h5py.File, path: Path, signals: Sequence[str]) -> int | None:
@@ -143,7 +140,7 @@ def _length(file: h5py.File, path: Path, signals: Sequence[str]) -> int | None:
 
 
 def _called_time(file: h5py.File, signals: Sequence[str]) -> list[str]:
-    """Return data sets that may hold times, beside the signals or at the top, best name first."""
+    """Return data sets that may hold times, beside the signals or at the top."""
     import h5py
 
     found: list[str] = []
@@ -155,7 +152,7 @@ def _called_time(file: h5py.File, signals: Sequence[str]) -> list[str]:
             item = group.get(key) if time_rank(key) else None
             if isinstance(item, h5py.Dataset) and item.size and item.dtype.kind in "iuf":
                 found.append(item.name.lstrip("/"))
-    return sorted(dict.fromkeys(found), key=lambda name: -time_rank(name.rpartition("/")[2]))
+    return list(dict.fromkeys(found))
 
 
 def _measure(file: h5py.File, path: Path, name: str, time_unit: str | None) -> TimeAxis:

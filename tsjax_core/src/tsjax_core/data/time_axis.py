@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ UNITS = {
     "d": 86400.0,
 }
 """Units of time, in seconds."""
+
+T = TypeVar("T")
 
 _CALLED_TIME = {
     "time",
@@ -87,6 +89,27 @@ def time_rank(name: str) -> int:
     if plain in _CALLED_TIME:
         return 2
     return 1 if plain in _MAYBE_TIME or plain.endswith("_time") else 0
+
+
+def notice_time(names: Iterable[str], measure: Callable[[str], T | None]) -> T | None:
+    """Return what `measure` gives for the name that is most like that of a time, else None.
+
+    A name for which it gives None is passed over. An error is raised for a name that only times
+    have; of another one it means that it is a signal.
+    """
+    for name in sorted(names, key=lambda each: -time_rank(each.rpartition("/")[2])):
+        rank = time_rank(name.rpartition("/")[2])
+        if not rank:
+            break
+        try:
+            found = measure(name)
+        except DataError:
+            if rank > 1:
+                raise
+            continue
+        if found is not None:
+            return found
+    return None
 
 
 def seconds_of(stamps: HostArray, unit: str | None) -> tuple[HostArray, float, bool]:

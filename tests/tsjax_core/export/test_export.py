@@ -26,7 +26,7 @@ from tsjax_core.export.program import compile_program, run_program
 from tsjax_core.export.step import make_step
 from tsjax_core.inference.saved_model import save_model
 from tsjax_core.models.building import build_model
-from tsjax_core.testing.exports import check_export
+from tsjax_core.testing.exports import check_c_export, check_export
 from tsjax_core.types import NormStats, Signals
 
 SIGNALS = Signals(
@@ -75,51 +75,13 @@ void run({real} *u, {real} *y, int n) {{
     motor_init(&s);
     for (int i = 0; i < n; i++) motor_step(&s, u + i * MOTOR_NU, y + i * MOTOR_NY);
 }}
-void jac({real} *x, {real} *u, {real} *a, {real} *b, {real} *c, {real} *d) {{
-    motor_linearize(x, u, a, b, c, d);
-}}
-int sizes(int *out) {{ out[0] = MOTOR_NX; out[1] = MOTOR_NU; out[2] = MOTOR_NY; return 0; }}
-double dt(void) {{ return MOTOR_DT; }}
 """
 
 
 @pytest.mark.parametrize("real", ["float", "double"])
 def test_the_c_header_runs_ten_thousand_steps(step, tmp_path, real):
     """Compiled as C99 with all warnings as errors, in both precisions; and its Jacobians."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    assert compiler is not None
-    (tmp_path / "motor.h").write_text(write_c_header(step, Facts("motor", "core/x", SIGNALS)))
-    (tmp_path / "run.c").write_text(WRAPPER.format(real=real))
-    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "-shared", "-fPIC"]
-    library = tmp_path / "run.so"
-    subprocess.run(
-        [compiler, *flags, "-o", str(library), str(tmp_path / "run.c"), "-lm"], check=True
-    )
-    loaded = ctypes.CDLL(str(library))
-    kind = np.float32 if real == "float" else np.float64
-    n_x, n_u, n_y = step.sizes
-
-    def pointer(array):
-        return array.ctypes.data_as(ctypes.c_void_p)
-
-    sizes = np.zeros(3, np.int32)
-    loaded.sizes(pointer(sizes))
-    assert sizes.tolist() == [n_x, n_u, n_y]
-    loaded.dt.restype = ctypes.c_double
-    assert loaded.dt() == 0.01
-    u = inputs(10_000)
-    y = np.zeros((len(u), n_y), kind)
-    given = u.astype(kind)
-    loaded.run(pointer(given), pointer(y), len(u))
-    expected = predict(step.model, u)
-    error = np.abs(y - expected) / SIGNALS.stats["y"].std
-    assert error.max() < 1e-5 * (1.0 + np.abs(expected / SIGNALS.stats["y"].std).max())
-    x = np.random.default_rng(1).standard_normal(n_x).astype(kind)
-    found = [np.zeros(size, kind) for size in ((n_x, n_x), (n_x, n_u), (n_y, n_x), (n_y, n_u))]
-    loaded.jac(pointer(x), pointer(u[0].astype(kind)), *map(pointer, found))
-    wanted = step.linearize(jnp.asarray(x, jnp.float32), jnp.asarray(u[0]))
-    for own, other in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(own, other, atol=1e-4 * (1.0 + np.abs(other).max()))
+    check_c_export(step.model, SIGNALS, tmp_path, real=real)
 
 
 def test_a_step_response_in_c_is_that_of_the_model(tmp_path):

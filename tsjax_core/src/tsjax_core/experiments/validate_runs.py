@@ -238,8 +238,20 @@ def _add_training(page: Page, run: _Run) -> None:
                 if name.startswith("term_")
             },
         }
-        figure = plot_losses(history[what], losses, what=what)
+        kept = _kept_step(run.path, history, what)
+        figure = plot_losses(history[what], losses, what=what, kept=kept)
         page.add_figure(table.removesuffix(".csv"), figure, f"Losses over the {what}s.")
+
+
+def _kept_step(path: Path, history: dict[str, list[float]], what: str) -> int | None:
+    """Return the epoch, or the iteration, whose model was kept; None where a polish followed."""
+    options = load_experiment(path / EXPERIMENT).train
+    values = history.get(options.monitored, [])
+    polished = what == "epoch" and (path / "polish.csv").is_file()
+    if options.keep != "best" or polished or not np.isfinite(values).any():
+        return None
+    pick = np.nanargmin if options.mode == "min" else np.nanargmax
+    return int(history[what][int(pick(values))])
 
 
 def _add_simulation(page: Page, run: _Run) -> None:

@@ -95,7 +95,7 @@ def check_c_export(
     assert compiler is not None, "there is no C compiler cc"
     library = folder / f"run_{real}.so"
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "-shared", "-fPIC"]
-    command = [compiler, *flags, "-o", library, folder / "run.c", "-lm"]
+    command: list[str | Path] = [compiler, *flags, "-o", library, folder / "run.c", "-lm"]
     subprocess.run(command, check=True)  # noqa: S603 - the compiler, on what was written above
     loaded = ctypes.CDLL(str(library))
     kind = np.float32 if real == "float" else np.float64

@@ -14,6 +14,7 @@ from ray import tune
 from tsjax_core import GRULearner, rmse
 from tsjax_core.errors import ConfigError, RunDirectoryError, TrainingError
 from tsjax_tune import HPOptimizer
+from tsjax_tune.repair import repair_search
 
 LR = 1e-2
 
@@ -340,17 +341,27 @@ def test_the_data_are_sent_once_however_many_trials_there_are(ray, pipeline, tmp
 
 
 @pytest.mark.slow
-def test_a_search_that_lost_trials_says_so(ray, pipeline, tmp_path):
-    """A study that has fewer trials than were asked for, after it was restored."""
+@pytest.mark.parametrize("search_alg", ["optuna", None])
+def test_a_search_that_counts_trials_which_were_lost_begins_them_anew(
+    ray, pipeline, tmp_path, search_alg
+):
+    """As after a kill between the files of Ray: each trial is there in the end, and none twice."""
     optimizer = new_optimizer(pipeline)
     config = {"hidden_size": 2, "lr": tune.loguniform(1e-3, 1e-2)}
+    given = config if search_alg else [{"hidden_size": 2, "lr": lr} for lr in (1e-3, 3e-3, 1e-2)]
+    options = {"num_samples": 3, "search_alg": search_alg} if search_alg else {}
     study = tmp_path / "study"
-    options = {"num_samples": 2, "search_alg": "optuna", "show_progress": False}
-    assert len(optimizer.optimize(config, 1, directory=study, **options).trials) == 2
-    assert len(optimizer.restore(study, show_progress=False).trials) == 2
-    settings = json.loads((study / "study.json").read_text())
-    assert settings["asked"] == 2
-    (study / "study.json").write_text(json.dumps({**settings, "asked": 5}))
-    with pytest.warns(UserWarning, match="has 2 of 5 trials") as caught:
-        optimizer.restore(study, show_progress=False)
-    print(caught[0].message)
+    optimizer.optimize(given, 1, directory=study, show_progress=False, **options)
+    folder = study / "trials"
+    (stored,) = folder.glob("experiment_state-*.json")
+    content = json.loads(stored.read_text())
+    first = [x for x in content["trial_data"] if json.loads(x[0])["experiment_tag"][:2] == "1_"]
+    assert len(first) == 1
+    content["trial_data"] = first
+    stored.write_text(json.dumps(content))
+    again = optimizer.restore(study, show_progress=False)
+    assert len(again.trials) == 3
+    assert len({trial.config["lr"] for trial in again.trials}) == 3
+    assert all(trial.status == "finished" for trial in again.trials)
+    assert repair_search(folder) == 0
+    assert repair_search(tmp_path) == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from tsjax_tune.algorithms import draw_configs, make_search, try_points
 from tsjax_tune.members import POINT
 from tsjax_tune.packing import pack_configs
 from tsjax_tune.ray_session import ray_session
+from tsjax_tune.repair import repair_search
 from tsjax_tune.results import StudyResult, TrialResult, read_results
 from tsjax_tune.schedulers import make_scheduler
 from tsjax_tune.study_log import StudyLog
@@ -197,7 +197,6 @@ class HPOptimizer:
                 "every_epoch": made is not None,
                 "current": population,
                 "total": None if points is None else len(points),
-                "asked": num_samples if points is None and search_alg is not None else None,
             }
             with held_directory(directory):
                 texts = {**self.files, SETTINGS: json.dumps(settings, indent=2) + "\n"}
@@ -236,20 +235,11 @@ class HPOptimizer:
                 )
             with held_directory(directory):
                 settings = json.loads((directory / SETTINGS).read_text(encoding="utf-8"))
+                repair_search(directory / TRIALS)
                 tuner = tune.Tuner.restore(
                     trials, self._trainable(settings), resume_errored=retry_failed
                 )
-                result = self._run(tuner, directory, settings, show_progress=show_progress)
-        asked = settings.get("asked") or 0
-        if 0 <= len(result.trials) < asked:
-            # A search of Ray is stored beside the trials, and a kill between both loses what it was
-            # about to try.
-            warnings.warn(
-                f"{directory} has {len(result.trials)} of {asked} trials: the search had been "
-                "stopped before its state was stored. Search for the others in a new directory.",
-                stacklevel=2,
-            )
-        return result
+                return self._run(tuner, directory, settings, show_progress=show_progress)
 
     def load_learner(self, trial: TrialResult) -> Learner:
         """Return the learner of `trial`, trained as it was after its best epoch.

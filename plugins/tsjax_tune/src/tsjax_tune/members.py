@@ -37,12 +37,20 @@ def trial_name(number: int) -> str:
 
 
 def name_of_trial(trial: Trial) -> str:
-    """Return the name of a trial of Ray, which is that of its directory."""
-    config = trial.config.get(POINT, trial.config)
+    """Return the name of a trial of Ray."""
+    return name_of_config(trial.config) or f"trial_{trial.trial_id}"
+
+
+def name_of_config(config: Mapping[str, Any]) -> str | None:
+    """Return the name of the trial with a configuration of Ray, None of one without a number.
+
+    Ray gives another name to the directory of a trial that is begun anew.
+    """
+    config = config.get(POINT, config)
     if MEMBERS in config:
         return f"pack_{config[MEMBERS][0][NUMBER]:03d}"
     number = config.get(NUMBER)
-    return f"trial_{trial.trial_id}" if number is None else trial_name(number)
+    return None if number is None else trial_name(number)
 
 
 def shown_name(trial: str, member: str) -> str:

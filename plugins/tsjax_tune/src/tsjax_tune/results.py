@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tsjax_core.errors import TrainingError
 from tsjax_core.training.monitor import Mode
-from tsjax_tune.members import members_of, number_of, shown_name
+from tsjax_tune.members import members_of, name_of_config, number_of, shown_name
 from tsjax_tune.study_log import StudyLog, TrialLog
 from tsjax_tune.training import best_checkpoint
 
@@ -121,7 +121,7 @@ def read_results(
     numbered: list[tuple[int, TrialResult]] = []
     for place in range(len(grid)):
         result: Result = grid[place]
-        name = Path(result.path).name
+        name = name_of_config(result.config or {}) or Path(result.path).name
         error = str(result.error).strip().splitlines()[-1] if result.error else ""
         error = error.partition("TrialError: ")[2] or error
         saved = None if result.checkpoint is None else Path(result.checkpoint.path)

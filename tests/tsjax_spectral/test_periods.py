@@ -48,6 +48,7 @@ def test_what_does_not_repeat_has_no_period():
 
 def test_the_approximation_is_drawn_where_the_input_repeats():
     """At the excited lines, of a linear system exactly; else a sentence says why not."""
+    pytest.importorskip("matplotlib")
     u = multisine(200, 6)
     y = np.stack([lfilter([0.2], [1, -0.8], u), lfilter([0.0, 0.5], [1, -0.5], u)], 1)
     plot = declare("plot", ts.plot_best_linear_approximation)

@@ -348,8 +348,8 @@ def test_a_search_that_counts_trials_which_were_lost_begins_them_anew(
     """As after a kill between the files of Ray: each trial is there in the end, and none twice."""
     optimizer = new_optimizer(pipeline)
     config = {"hidden_size": 2, "lr": tune.loguniform(1e-3, 1e-2)}
-    given = config if search_alg else [{"hidden_size": 2, "lr": lr} for lr in (1e-3, 3e-3, 1e-2)]
-    options = {"num_samples": 3, "search_alg": search_alg} if search_alg else {}
+    given = config if search_alg else [{"hidden_size": 2, "lr": lr} for lr in (1e-3, 1e-2)]
+    options = {"num_samples": 2, "search_alg": search_alg} if search_alg else {}
     study = tmp_path / "study"
     optimizer.optimize(given, 1, directory=study, show_progress=False, **options)
     folder = study / "trials"
@@ -360,8 +360,8 @@ def test_a_search_that_counts_trials_which_were_lost_begins_them_anew(
     content["trial_data"] = first
     stored.write_text(json.dumps(content))
     again = optimizer.restore(study, show_progress=False)
-    assert len(again.trials) == 3
-    assert len({trial.config["lr"] for trial in again.trials}) == 3
+    assert len(again.trials) == 2
+    assert len({trial.config["lr"] for trial in again.trials}) == 2
     assert all(trial.status == "finished" for trial in again.trials)
     assert repair_search(folder) == 0
     assert repair_search(tmp_path) == 0

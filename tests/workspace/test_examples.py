@@ -28,6 +28,7 @@ def test_no_example_is_left_out():
         "dead_time.py",
         "file_to_report.py",
         "how_sure.py",
+        "identibench_scores.py",
         "mass_spring_damper.py",
         "official_benchmarks.py",
         "oscillator.py",
@@ -102,25 +103,39 @@ def test_experiments_on_measured_data_run(name, files, tmp_path, monkeypatch, ca
         assert any(file in path.name for path in (out / "report").glob("*.png"))
 
 
+def load_example(name):
+    spec = spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    example = module_from_spec(spec)
+    spec.loader.exec_module(example)
+    return example
+
+
+def measure_saturated(n, rng):
+    """Return input and output, each (n,), of a first-order system behind a saturation."""
+    u = np.repeat(rng.standard_normal(n // 5), 5)
+    y = np.zeros(n)
+    for t in range(1, n):
+        y[t] = 0.8 * y[t - 1] + 0.3 * np.tanh(1.5 * u[t - 1])
+    return u, y
+
+
+class Record(SimpleNamespace):
+    """A record in the form of nonlinear-benchmarks."""
+
+    def __len__(self):
+        return len(self.u)
+
+
 @pytest.mark.slow
 def test_the_official_benchmarks_are_identified_as_their_package_gives_them(tmp_path):
     """On records in the form of the package; without it, the script says what to install."""
     path = EXAMPLES / "official_benchmarks.py"
-    spec = spec_from_file_location("official_benchmarks", path)
-    example = module_from_spec(spec)
-    spec.loader.exec_module(example)
+    example = load_example("official_benchmarks")
     rng = np.random.default_rng(0)
 
     def measure(n):
-        u = np.repeat(rng.standard_normal(n // 5), 5)
-        y = np.zeros(n)
-        for t in range(1, n):
-            y[t] = 0.8 * y[t - 1] + 0.3 * np.tanh(1.5 * u[t - 1])
+        u, y = measure_saturated(n, rng)
         return Record(u=u, y=y, sampling_time=0.1, state_initialization_window_length=20)
-
-    class Record(SimpleNamespace):
-        def __len__(self):
-            return len(self.u)
 
     train, test = measure(1500), measure(600)
     scores = example.identify(train, (test, test))
@@ -131,3 +146,41 @@ def test_the_official_benchmarks_are_identified_as_their_package_gives_them(tmp_
         )
         assert done.returncode == 1
         assert "pip install nonlinear-benchmarks" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [0, 20])
+def test_the_model_for_identibench_takes_what_the_package_gives(first, tmp_path):
+    """Sequences in, simulated outputs out; without the package, the script says what to install."""
+    example = load_example("identibench_scores")
+    rng = np.random.default_rng(1)
+
+    def give(n):
+        u, y = measure_saturated(n, rng)
+        return SimpleNamespace(u=u[:, None], y=y[:, None], attrs={"fs": 10.0})
+
+    train, valid, test = give(1500), give(400), give(600)
+    errors = {}
+    for model, options in (("core/linear", {}), ("ss/neural", {"hidden_size": 4})):
+        context = SimpleNamespace(
+            spec=SimpleNamespace(
+                u_cols=["u0"], y_cols=["y0"], task=SimpleNamespace(init_window=first)
+            ),
+            hyperparameters={"model": model, "model_options": options, "seconds": 5},
+            seed=None,
+            get_train_sequences=lambda: iter([train]),
+            get_valid_sequences=lambda: iter([valid]),
+            get_test_sequences=lambda: iter([test]),
+        )
+        simulate = example.build_model(context)
+        out = simulate(test.u, test.y[:first], test.attrs)
+        assert out.shape == test.y.shape
+        errors[model] = np.sqrt(np.mean((out - test.y)[first:] ** 2))
+    assert errors["ss/neural"] < 0.3 * errors["core/linear"]
+    if find_spec("identibench") is None:
+        path = EXAMPLES / "identibench_scores.py"
+        done = subprocess.run(
+            [sys.executable, path], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert "pip install identibench" in done.stderr

@@ -99,3 +99,23 @@ def test_the_figure_shows_measured_and_simulated(tmp_path):
     short = ts.plot_frequency_response(y[:9], y[:9], batch={"u": u[:9]}, signals=signals)
     short.savefig(tmp_path / "short.png")
     assert "No frequency response" in short.texts[0].get_text()
+
+
+def test_lines_that_the_record_does_not_show_are_not_drawn():
+    """An input that ends at a tenth of the highest frequency says nothing about what is above."""
+    pytest.importorskip("matplotlib")
+    from tsjax_core import NormStats, Signals
+
+    signals = Signals(("a",), ("p",), {"u": NormStats([0], [1]), "y": NormStats([0], [1])}, 1.0)
+    rng = np.random.default_rng(0)
+    u = signal.sosfiltfilt(signal.butter(8, 0.1, output="sos"), rng.standard_normal(6000))
+    y = signal.lfilter([0.3], [1.0, -0.7], u) + 1e-3 * rng.standard_normal(6000)
+    figure = ts.plot_frequency_response(
+        y[:, None], y[:, None], batch={"u": u[:, None]}, signals=signals
+    )
+    gain, phase = figure.axes[:2]
+    line = gain.get_lines()[0]
+    frequency, drawn = line.get_xdata(), np.isfinite(line.get_ydata())
+    assert drawn[frequency < 0.04].all()
+    assert drawn[frequency > 0.15].mean() < 0.1
+    np.testing.assert_array_equal(np.isfinite(phase.get_lines()[0].get_ydata()), drawn)

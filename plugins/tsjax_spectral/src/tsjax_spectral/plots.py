@@ -116,8 +116,9 @@ def plot_frequency_response(
 
     Each pair of output and input has a column: magnitudes with twice their standard deviation,
     phases, and the coherence, which is below 1 where noise or nonlinearity act. Where both curves
-    part and the coherence is high, the model lacks linear dynamics. A record that is too short for
-    averages has a sentence in the place of curves.
+    part and the coherence is high, the model lacks linear dynamics. Lines whose magnitude is less
+    than twice its standard deviation are not drawn: the record does not show them. A
+    record that is too short for averages has a sentence in the place of curves.
 
     Args:
         pred: Simulated outputs (time, n_y).
@@ -147,12 +148,12 @@ def plot_frequency_response(
         i, k = divmod(column, n_u)
         gain, phase, share = axes[:, column]
         for (label, each), colour in zip(found.items(), (_BLUE, _ORANGE), strict=True):
-            h, std = each.response[:, i, k], each.std[:, i, k]
+            radius = 2.0 * each.std[:, i, k]
+            h = _shown(each.response[:, i, k], radius)
             gain.plot(each.frequency, _decibels(np.abs(h)), color=colour, label=label)
-            low, high = (_decibels(np.abs(h) + sign * 2.0 * std) for sign in (-1.0, 1.0))
+            low, high = (_decibels(np.abs(h) + sign * radius) for sign in (-1.0, 1.0))
             gain.fill_between(each.frequency, low, high, color=colour, alpha=0.2, lw=0)
-            angle = np.rad2deg(np.unwrap(np.angle(np.nan_to_num(h))))
-            phase.plot(each.frequency, np.where(np.isnan(h), np.nan, angle), color=colour)
+            phase.plot(each.frequency, _degrees(h), color=colour)
             share.plot(each.frequency, each.coherence[:, i], color=colour)
         gain.set_title(f"{signals.inputs[k]} to {signals.outputs[i]}", fontsize="medium")
         share.set_ylim(0.0, 1.05)
@@ -222,11 +223,12 @@ def plot_best_linear_approximation(
     for column in range(n_y):
         gain, phase = axes[:, column]
         for (label, each), colour in zip(found.items(), (_BLUE, _ORANGE), strict=True):
-            h, radius = each.response[:, column, 0], each.radius[:, column, 0]
+            radius = each.radius[:, column, 0]
+            h = _shown(each.response[:, column, 0], radius)
             gain.plot(each.frequency, _decibels(np.abs(h)), color=colour, label=label)
             low, high = (_decibels(np.abs(h) + sign * radius) for sign in (-1.0, 1.0))
             gain.fill_between(each.frequency, low, high, color=colour, alpha=0.25, lw=0)
-            phase.plot(each.frequency, np.rad2deg(np.unwrap(np.angle(h))), color=colour)
+            phase.plot(each.frequency, _degrees(h), color=colour)
         noise = found["measured"]
         gain.plot(
             noise.frequency,
@@ -250,6 +252,20 @@ def _power(x: HostArray, n_fft: int, hop: int) -> HostArray:
     # The ends of a record of one sample cannot be reflected.
     x = np.pad(x, (0, max(0, 2 - len(x))))
     return np.asarray(spectrogram(x, n_fft, hop, normalized=True))
+
+
+def _shown(response: HostArray, radius: HostArray) -> HostArray:
+    """Return a response with NaN where its confidence reaches to zero."""
+    known: HostArray = np.where(radius > np.abs(response), np.nan, response)
+    return known
+
+
+def _degrees(response: HostArray) -> HostArray:
+    """Return the phase, unwrapped from each known line to the next that is known."""
+    degrees = np.full(response.shape, np.nan)
+    known = ~np.isnan(response)
+    degrees[known] = np.rad2deg(np.unwrap(np.angle(response[known])))
+    return degrees
 
 
 def _decibels(magnitude: HostArray) -> HostArray:

@@ -24,6 +24,14 @@ def _figure(rows: int, columns: int, height: float) -> tuple[Figure, HostArray]:
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
+def _finish(figure: Figure, axes: HostArray, used: int) -> None:
+    """Hide the axes that are left over, and put one legend below."""
+    for axis in list(axes.flat)[used:]:
+        axis.set_axis_off()
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False)
+
+
 def plot_correlations(
     tests: ResidualTests, inputs: Sequence[str], outputs: Sequence[str]
 ) -> Figure:
@@ -64,10 +72,7 @@ def plot_spectra(
         axis.set_ylabel(f"power density of {outputs[number]}", fontsize="small")
         axis.set_xlabel("frequency in cycles per sample" if dt is None else "frequency in Hz")
         axis.grid(alpha=0.3)
-    for axis in list(axes.flat)[len(outputs) :]:
-        axis.set_axis_off()
-    handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=2, frameon=False)
+    _finish(figure, axes, len(outputs))
     return figure
 
 
@@ -92,10 +97,7 @@ def plot_amplitudes(
         axis.axvline(a.max(), color=COLOURS[1], lw=0.8, ls=":", label="range of training")
         axis.set_xlabel(names[number])
         axis.set_yticks([])
-    for axis in list(axes.flat)[len(names) :]:
-        axis.set_axis_off()
-    handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False)
+    _finish(figure, axes, len(names))
     return figure
 
 
@@ -125,8 +127,5 @@ def plot_horizons(
         axis.set_ylabel(f"error of {outputs[number]}", fontsize="small")
         axis.set_xlabel("samples since the start" if dt is None else "time since the start in s")
         axis.grid(alpha=0.3)
-    for axis in list(axes.flat)[len(outputs) :]:
-        axis.set_axis_off()
-    handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=2, frameon=False)
+    _finish(figure, axes, len(outputs))
     return figure

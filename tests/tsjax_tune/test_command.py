@@ -104,7 +104,7 @@ def test_a_population_and_optuna_search_from_a_file(ray, tsjax, write_study, tmp
     status, _, _ = tsjax("tune", file, "--out", tmp_path / "pbt")
     assert status == 0
     assert (tmp_path / "pbt" / "trials.csv").read_text().count(",finished,") == 3
-    file = write_study('algorithm = "optuna"\ntrials = 3\nmax_concurrent = 2', space)
+    file = write_study('algorithm = "optuna"\ntrials = 2\nmax_concurrent = 2', space)
     status, _, err = tsjax("tune", file, "--out", tmp_path / "optuna")
     if find_spec("optuna") is None:
         assert status == 2
@@ -112,7 +112,7 @@ def test_a_population_and_optuna_search_from_a_file(ray, tsjax, write_study, tmp
         assert not (tmp_path / "optuna").exists()
     else:
         assert status == 0
-        assert (tmp_path / "optuna" / "trials.csv").read_text().count(",finished,") == 3
+        assert (tmp_path / "optuna" / "trials.csv").read_text().count(",finished,") == 2
 
 
 @pytest.mark.parametrize(

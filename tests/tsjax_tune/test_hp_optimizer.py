@@ -332,9 +332,9 @@ def test_the_data_are_sent_once_however_many_trials_there_are(ray, pipeline, tmp
 
     marked = replace(pipeline)
     object.__setattr__(marked, "marker", Marker())
-    config = {"hidden_size": 2, "lr": tune.grid_search([1e-3, 2e-3, 3e-3, 4e-3])}
+    config = {"hidden_size": 2, "lr": tune.grid_search([1e-3, 2e-3, 3e-3])}
     study = new_optimizer(marked).optimize(config, 1, directory=tmp_path / "study")
-    assert [trial.status for trial in study.trials] == ["finished"] * 4
+    assert [trial.status for trial in study.trials] == ["finished"] * 3
     seen = Path(file).read_text(encoding="utf-8").splitlines()
     assert seen.count("sent") == 1
     assert seen.count("received") >= 1

@@ -123,7 +123,7 @@ def test_a_study_that_was_killed_goes_on(write_study, tmp_path):
 @pytest.mark.parametrize(
     "search",
     [
-        'scheduler = "pbt"\ntrials = 4\nepochs = 12',
+        'scheduler = "pbt"\ntrials = 3\nepochs = 8',
         "pack = 2\ntrials = 2\nepochs = 300",
     ],
     ids=["population", "pack"],

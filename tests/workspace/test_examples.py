@@ -37,6 +37,7 @@ def test_no_example_is_left_out():
         "silverbox.toml",
         "silverbox_state_space.toml",
         "slow_measurement.py",
+        "two_pumps.py",
         "wiener_hammerstein.toml",
         "wiener_hammerstein_state_space.toml",
     }
@@ -65,6 +66,7 @@ def test_the_oscillator_is_identified(tmp_path):
         ("how_sure", r"bands of 90 % hold (8|9)\d % of the errors on test"),
         ("saturating_sensor", r"ss/wiener: NRMSE on test 0\.0[12]"),
         ("slow_measurement", r"samples of the test: 0\.0"),
+        ("two_pumps", r"ss/neural: fit on test 9[78]\."),
     ],
 )
 def test_an_example_on_a_simulated_system_ends_as_it_says(name, says, tmp_path):

@@ -14,7 +14,7 @@ from tsjax_core import RNN, create_grain_dls, load_model, predict, rmse
 from tsjax_core.errors import ConfigError
 from tsjax_core.experiments.components import make_loss
 from tsjax_core.experiments.run import load_learner
-from tsjax_core.training.learner import Learner
+from tsjax_core.training import learner as learner_module
 
 DATA = """
 [data]
@@ -166,7 +166,7 @@ def test_an_experiment_trains_evaluates_predicts_and_resumes(
         # Only the measured outputs two samples before count, so that later ones are not compared.
         np.testing.assert_allclose(got["y_predicted"][:6], expected[:6, 1], rtol=1e-3, atol=1e-4)
 
-    train = Learner._train_epoch
+    train = learner_module.train_epoch
 
     def stop(self, fit, epoch):
         if epoch == 1:
@@ -174,7 +174,7 @@ def test_an_experiment_trains_evaluates_predicts_and_resumes(
         return train(self, fit, epoch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "_train_epoch", stop)
+        patch.setattr(learner_module, "train_epoch", stop)
         status, _, _ = tsjax("train", file, "--out", part, *change)
     assert status == 1
     done(tsjax("resume", part))

@@ -316,16 +316,16 @@ def test_a_training_that_diverges_says_so(folder, tsjax, monkeypatch):
     assert f"{out} was removed." in err
     assert not out.exists()
 
-    from tsjax_core.training.learner import Learner
+    from tsjax_core.training import learner as learner_module
 
-    epoch = Learner._train_epoch
+    epoch = learner_module.train_epoch
 
     def at_a_cliff(self, fit, number):
         if number == 2:
             fit.rates[:] = 1e38
         return epoch(self, fit, number)
 
-    monkeypatch.setattr(Learner, "_train_epoch", at_a_cliff)
+    monkeypatch.setattr(learner_module, "train_epoch", at_a_cliff)
     change = ("--set", "train.epochs=5")
     status, text, _ = tsjax("train", folder / "small.toml", "--out", out, *change)
     assert status == 1
@@ -507,22 +507,22 @@ def test_bad_calls_have_status_2(tsjax):
 
 def test_ctrl_c_finishes_the_run_after_the_last_whole_epoch(folder, tsjax, monkeypatch):
     """The model so far is saved and evaluated."""
-    from tsjax_core.training.learner import Learner
+    from tsjax_core.training import learner as learner_module
 
-    epoch = Learner._train_epoch
+    epoch = learner_module.train_epoch
 
     def interrupted(self, fit, number):
         if number == 2:
             raise KeyboardInterrupt
         return epoch(self, fit, number)
 
-    monkeypatch.setattr(Learner, "_train_epoch", interrupted)
+    monkeypatch.setattr(learner_module, "train_epoch", interrupted)
     out = folder / "interrupted"
     status, text, _ = tsjax("train", folder / "small.toml", "--out", out)
     assert status == 1
     assert "training interrupted after 2 epochs" in text
     assert (out / "report" / "scores.csv").exists()
-    monkeypatch.setattr(Learner, "_train_epoch", lambda self, *_: interrupted(self, None, 2))
+    monkeypatch.setattr(learner_module, "train_epoch", lambda self, *_: interrupted(self, None, 2))
     status, _, err = tsjax("train", folder / "small.toml", "--out", folder / "nothing")
     assert status == 1
     assert "interrupted after 0 epochs" in err

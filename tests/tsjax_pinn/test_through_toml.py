@@ -11,7 +11,7 @@ import pytest
 
 from tsjax_core import load_model, predict
 from tsjax_core.experiments.run import load_learner
-from tsjax_core.training.learner import Learner
+from tsjax_core.training import learner as learner_module
 
 EQUATIONS = Path(__file__).parent / "equations.py"
 
@@ -122,7 +122,7 @@ def test_an_experiment_trains_evaluates_predicts_and_resumes(
     )
     assert model.quantities()["damping"][1] == "N s/m"
 
-    train = Learner._train_epoch
+    train = learner_module.train_epoch
 
     def stop(self, fit, epoch):
         if epoch == 1:
@@ -130,7 +130,7 @@ def test_an_experiment_trains_evaluates_predicts_and_resumes(
         return train(self, fit, epoch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "_train_epoch", stop)
+        patch.setattr(learner_module, "train_epoch", stop)
         status, _, _ = tsjax("train", experiment, "--out", part, *change)
     assert status == 1
     done(tsjax("resume", part))

@@ -11,7 +11,7 @@ import tomli_w
 import tsjax_quat as tq
 from tsjax_core import also_in_evaluation, create_grain_dls, load_model, predict
 from tsjax_core.experiments.run import load_learner
-from tsjax_core.training.learner import Learner
+from tsjax_core.training import learner as learner_module
 
 
 def done(result) -> str:
@@ -71,7 +71,7 @@ def test_the_strap_down_model_through_the_command_line(case, turning, tsjax, tmp
     )
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "_train_epoch", stopping(Learner._train_epoch))
+        patch.setattr(learner_module, "train_epoch", stopping(learner_module.train_epoch))
         assert tsjax("train", file, "--out", run)[0] == 1
     done(tsjax("resume", run))
     rows = history(run)

@@ -10,7 +10,7 @@ import tomli_w
 
 from tsjax_core import load_model, predict
 from tsjax_core.experiments.run import load_learner
-from tsjax_core.training.learner import Learner
+from tsjax_core.training import learner as learner_module
 
 
 def done(result) -> str:
@@ -68,7 +68,7 @@ def test_the_front_end_and_both_losses_through_the_command_line(
     file.write_text(tomli_w.dumps(tables))
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "_train_epoch", stopping(Learner._train_epoch))
+        patch.setattr(learner_module, "train_epoch", stopping(learner_module.train_epoch))
         assert tsjax("train", file, "--out", run)[0] == 1
     done(tsjax("resume", run))
     rows = history(run)

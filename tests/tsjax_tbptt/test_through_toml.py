@@ -62,12 +62,12 @@ def test_it_trains_resumes_evaluates_predicts_and_is_loaded(
     write_experiment, unequal_files, tsjax, tmp_path, monkeypatch
 ):
     """An interrupted run goes on in the middle of its sequences, to the same numbers."""
-    from tsjax_core.training.learner import Learner
+    from tsjax_core.training import learner as learner_module
 
     file = write_experiment()
     whole, part = tmp_path / "whole", tmp_path / "part"
     done(tsjax("train", file, "--out", whole))
-    train = Learner._train_epoch
+    train = learner_module.train_epoch
 
     def stop(self, fit, epoch):
         if epoch == 2:
@@ -75,7 +75,7 @@ def test_it_trains_resumes_evaluates_predicts_and_is_loaded(
         return train(self, fit, epoch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "_train_epoch", stop)
+        patch.setattr(learner_module, "train_epoch", stop)
         status, out, _ = tsjax("train", file, "--out", part)
     assert status == 1
     assert f"tsjax resume {part}" in out

@@ -159,15 +159,15 @@ def test_a_pack_that_failed_goes_on(ray, pipeline, alone, tmp_path):
 
     def create_learner(data, config):
         learner = GRULearner(data, hidden_size=2, metrics=[rmse])
-        whole = learner.end_epoch
+        whole = learner.whole_epoch
 
-        def interrupted(fit, state, result, begin):
-            if result.epoch == 2 and not flag.exists():
+        def interrupted(fit):
+            if fit.done == 2 and not flag.exists():
                 flag.touch()
                 raise OSError("the machine is gone")
-            return whole(fit, state, result, begin)
+            return whole(fit)
 
-        learner.end_epoch = interrupted
+        learner.whole_epoch = interrupted
         return learner
 
     study = HPOptimizer(create_learner, pipeline).optimize(

@@ -34,9 +34,9 @@ def done(result) -> str:
 
 def stopped_after(epochs, tsjax, monkeypatch, *arguments):
     """Run a training that Ctrl-C ends after so many epochs."""
-    from tsjax_core.training.learner import Learner
+    from tsjax_core.training import learner as learner_module
 
-    train = Learner._train_epoch
+    train = learner_module.train_epoch
 
     def stop(self, fit, epoch):
         if epoch == epochs:
@@ -44,7 +44,7 @@ def stopped_after(epochs, tsjax, monkeypatch, *arguments):
         return train(self, fit, epoch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Learner, "_train_epoch", stop)
+        patch.setattr(learner_module, "train_epoch", stop)
         return tsjax(*arguments)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -22,8 +21,6 @@ from tsjax_core.errors import (
     UnreadableFileError,
     UnsupportedDatasetError,
 )
-
-SHARED = os.environ.get("TSJAX_DATA")
 
 
 @pytest.fixture
@@ -240,16 +237,3 @@ def test_missing_targets_are_counted(rng):
     assert "0 of 105 samples" not in text
     text = create_grain_dls(["u"], ["y"], record, target_fs=25.0, **options).summary()
     assert "of 2100" not in text
-
-
-@pytest.mark.skipif(SHARED is None, reason="needs the measured files")
-def test_a_measured_file_of_each_kind_is_read(tmp_path):
-    """The dryer as text without names, as it is."""
-    with h5py.File(next(iter(sorted(Path(SHARED, "dryer").rglob("*.h*5"))))) as f:
-        names = [name for name in f if f[name].ndim == 1][:2]
-        values = np.stack([f[name][()] for name in names], 1)
-    np.savetxt(tmp_path / "dryer.dat", values)
-    pipeline = create_grain_dls(["0"], ["1"], tmp_path / "dryer.dat", win_sz=50, dt=0.08)
-    np.testing.assert_allclose(
-        pipeline.records("train")[0]["u"][:, 0], values[: int(0.7 * len(values)), 0], rtol=1e-6
-    )

@@ -63,9 +63,9 @@ def test_a_run_ends_after_the_epoch_in_which_an_interrupt_was_swallowed(
     oscillator, tmp_path, tsjax, monkeypatch
 ):
     """It keeps the model so far, and says how to go on."""
-    from tsjax_core.training.learner import Learner
+    from tsjax_core.training import learner as learner_module
 
-    train = Learner._train_epoch
+    train = learner_module.train_epoch
 
     def swallow(self, fit, epoch):
         if epoch == 1:
@@ -73,7 +73,7 @@ def test_a_run_ends_after_the_epoch_in_which_an_interrupt_was_swallowed(
                 signal.raise_signal(signal.SIGINT)
         return train(self, fit, epoch)
 
-    monkeypatch.setattr(Learner, "_train_epoch", swallow)
+    monkeypatch.setattr(learner_module, "train_epoch", swallow)
     file = tmp_path / "e.toml"
     file.write_text(
         f'[data]\ndataset = "{oscillator}"\nu = ["u"]\ny = ["y"]\nwin_sz = 40\nstp_sz = 40\n'

@@ -185,9 +185,9 @@ def test_twenty_kills(folder, resident):
 
 def trained(file: Path, run: Path, *, until: int | None = None) -> int:
     """Train in this process until Ctrl-C in the epoch `until`, if any; return the status."""
-    from tsjax_core.training.learner import Learner
+    from tsjax_core.training import learner as learner_module
 
-    epoch = Learner._train_epoch
+    epoch = learner_module.train_epoch
 
     def stopped(self, fit, number):
         if number == until:
@@ -195,7 +195,7 @@ def trained(file: Path, run: Path, *, until: int | None = None) -> int:
         return epoch(self, fit, number)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Learner, "_train_epoch", stopped)
+        patch.setattr(learner_module, "train_epoch", stopped)
         patch.setattr(sys, "argv", ["tsjax", "train", str(file), "--out", str(run)])
         with pytest.raises(SystemExit) as left:
             cli.main()

@@ -32,6 +32,7 @@ from tsjax_core import (
     vaf,
 )
 from tsjax_core.errors import ConfigError
+from tsjax_core.training.epoch import runs_of_epoch, state_before
 from tsjax_core.training.progress import follow
 from tsjax_core.training.schedules import constant, flat_cos, warmup_cosine
 from tsjax_core.training.step.engine import split_model
@@ -285,8 +286,8 @@ def test_a_step_takes_over_the_memory_of_the_state_before(data):
     learner = make_learner(data, "core/rnn", hidden_size=3)
     fit = learner.begin_fit(1, 1e-2, None)
     with learner.whole_epoch(fit):
-        state = learner.state_before(fit)
-        run = next(learner.runs_of_epoch(fit, 0))
+        state = state_before(learner, fit)
+        run = next(runs_of_epoch(learner, fit, 0))
         *_, buffers, _ = split_model(learner.model)
         learner.engine.make_run(run, state, buffers, learner.signals_on_device, learner.weights)
     assert all(x.is_deleted() for x in jax.tree.leaves(state.params))
@@ -314,7 +315,7 @@ def test_steps_of_convolutions_are_no_loop(data, resident):
     lengths = {}
     for name, each in (("convolution", learner), ("recurrent", recurrent)):
         fit = each.begin_fit(1, 1e-3, None)
-        lengths[name] = [int(run.count) for run in each.runs_of_epoch(fit, 0)]
+        lengths[name] = [int(run.count) for run in runs_of_epoch(each, fit, 0)]
         assert sum(lengths[name]) == data.steps_per_epoch
     assert max(lengths["recurrent"]) > 1
     if not learner.engine.steps_in_loops:

@@ -168,9 +168,10 @@ def check_dt(caller: str, model: Any, dt: float | None) -> None:
 
 def y_argument(model: Any) -> int | None:
     """Return the place of the measured output among the inputs beside `u`, None where not read."""
+    module: Any = model
     if not isinstance(model, InitialWindow):
         return None
-    names = list(inspect.signature(model.__call__).parameters)  # type: ignore[operator]
+    names = list(inspect.signature(module.__call__).parameters)
     if "y" not in names:
         raise ModelError(
             f"{type(model).__name__} has an initial window, and its __call__ has no argument y; "

@@ -6,7 +6,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,6 @@ from tsjax_core.protocols import (
     CarryingModel,
     IdentifiedSpec,
     ModelSpec,
-    ResidentSource,
 )
 from tsjax_core.signatures import declare, name_of
 from tsjax_core.training.compatibility import (
@@ -39,23 +38,19 @@ from tsjax_core.training.compatibility import (
     samples_to_skip,
     window_of,
 )
-from tsjax_core.training.divergence import check_converging
-from tsjax_core.training.evaluation import Evaluation, PendingEvaluation, SplitEvaluator
+from tsjax_core.training.epoch import end_epoch, train_epoch
+from tsjax_core.training.evaluation import Evaluation, SplitEvaluator
 from tsjax_core.training.fit import Fit, plan_fit
 from tsjax_core.training.monitor import Keep, Monitor, check_keep, keep_best
-from tsjax_core.training.optimizer.rate import Optimizer, RateControlled, averaged_params
+from tsjax_core.training.optimizer.rate import Optimizer, RateControlled
 from tsjax_core.training.polish.options import PolishFit, PolishOptions
 from tsjax_core.training.polish.polish import begin_polish, make_task, run_polish
 from tsjax_core.training.progress import EpochResult, follow
-from tsjax_core.training.quantities import measure
 from tsjax_core.training.records import TrainingRecord, identify_from, read_records
 from tsjax_core.training.schedules import Schedule, flat_cos
 from tsjax_core.training.snapshot import TrainingSnapshot
-from tsjax_core.training.step.context import StepContext
 from tsjax_core.training.step.devices import Placement
-from tsjax_core.training.step.engine import Engine, Run, StepReport, TrainState, split_model
-from tsjax_core.training.step.reports import join_reports
-from tsjax_core.training.step.runs import runs_of_batches, runs_of_places
+from tsjax_core.training.step.engine import Engine
 from tsjax_core.types import Array, Batch, HostArray
 
 if TYPE_CHECKING:
@@ -189,7 +184,7 @@ class Learner:
         jax.eval_shape(self.optimizer.init, nnx.state(self.model, nnx.Param))
         # Apart from the key that drew the parameters, so that no draw of the training repeats it.
         key = jax.random.fold_in(jax.random.key(seed), 1 << 30)
-        self._key = self.placement.everywhere(key)
+        self.key = self.placement.everywhere(key)
         self.evaluator = SplitEvaluator(
             pipeline,
             self.engine,
@@ -520,8 +515,8 @@ class Learner:
         while fit.done < fit.n_epochs:
             begin = time.perf_counter()
             with self.whole_epoch(fit):
-                state, result = self._train_epoch(fit, fit.done)
-                result = self.end_epoch(fit, state, result, begin).result()
+                state, result = train_epoch(self, fit, fit.done)
+                result = end_epoch(self, fit, state, result, begin).result()
             yield result
 
     @contextmanager
@@ -536,111 +531,3 @@ class Learner:
         except BaseException:
             self.restore(before)
             raise
-
-    def end_epoch(
-        self, fit: Fit, state: TrainState, result: EpochResult, begin: float
-    ) -> PendingEpoch:
-        """Take over what an epoch's steps changed, and begin to validate.
-
-        `begin` is the time at which the epoch began. Raises DivergenceError, before anything is
-        changed, where it diverged.
-        """
-        *_, mutable = split_model(self.model)
-        rates = fit.rates_of(result.epoch)
-        check_converging(
-            result, state.params, (mutable, state.mutable), rates, self.pipeline.blamed
-        )
-        self.epochs_done += 1
-        average = averaged_params(state.opt_state)
-        fit.opt_state, fit.raw = state.opt_state, None if average is None else state.params
-        nnx.update(self.model, state.params if average is None else average, state.mutable)
-        result = replace(result, quantities=measure(self.model))
-        validation = self.evaluator.begin("valid", self.model)
-        return PendingEpoch(self, fit, result, validation, begin)
-
-    def state_before(self, fit: Fit) -> TrainState:
-        """Return what the next epoch's steps begin from, in arrays that they may overwrite."""
-        _, params, _, mutable = split_model(self.model)
-        begun = TrainState(params if fit.raw is None else fit.raw, mutable, fit.opt_state)
-        state: TrainState = self.engine.copy(begun)
-        return state
-
-    def _train_epoch(self, fit: Fit, epoch: int) -> tuple[TrainState, EpochResult]:
-        _, _, buffers, _ = split_model(self.model)
-        state: TrainState = self.placement.everywhere(self.state_before(fit))
-        buffers = self.placement.everywhere(buffers)
-        reports: list[StepReport] = []
-        begin = self.steps
-        try:
-            for run in self.runs_of_epoch(fit, epoch):
-                state, report = self.engine.make_run(
-                    run._replace(feed=self.placement.spread(run.feed)),
-                    state,
-                    buffers,
-                    self.signals_on_device,
-                    self.weights,
-                )
-                if reports:
-                    # One run is made while the next is prepared; more would outrun the progress.
-                    reports[-1].skipped.block_until_ready()
-                reports.append(report)
-                self.steps += int(run.count)
-                self.progress = (epoch + (self.steps - begin) / fit.steps_per_epoch) / fit.n_epochs
-        except KeyboardInterrupt:
-            # The process may end next, and must not while the device computes.
-            for report in reports:
-                report.skipped.block_until_ready()
-            raise
-        fetched: list[StepReport] = jax.device_get(self.placement.local(reports))
-        record = join_reports(fetched, self.steps - begin, self.engine.term_names)
-        return self.placement.local(state), record.result(epoch)
-
-    def context_of(self, fit: Fit, epoch: int) -> StepContext:
-        """Return the context of the next epoch of the learner, which is `epoch` of the fit."""
-        steps = self.steps + np.arange(fit.steps_per_epoch, dtype=np.int32)
-        progress, rates = fit.progress_of(epoch), fit.rates_of(epoch)
-        return StepContext(self._key, steps, np.int32(epoch), progress, rates)
-
-    def load_signals(self) -> None:
-        """Put the training signals on the device, where the pipeline keeps them there."""
-        source = self.pipeline.train
-        if not self.pipeline.resident or self.signals_on_device is not None:
-            return
-        assert isinstance(source, ResidentSource)
-        signals = jax.device_put(source.read_resident())
-        self.signals_on_device = self.placement.everywhere(signals)
-
-    def runs_of_epoch(self, fit: Fit, epoch: int) -> Iterator[Run]:
-        """Yield the runs of the next epoch of the learner, which is `epoch` of the fit."""
-        pipeline, context = self.pipeline, self.context_of(fit, epoch)
-        self.load_signals()
-        if pipeline.resident and not self.engine.transform.runs_on_host:
-            return runs_of_places(pipeline, self.engine, self.epochs_done, context)
-        return runs_of_batches(
-            pipeline, self.engine, self.signals_on_device, self.epochs_done, context
-        )
-
-
-@dataclass(frozen=True)
-class PendingEpoch:
-    """An epoch whose steps are made and whose validation is begun."""
-
-    learner: Learner
-    fit: Fit
-    trained: EpochResult
-    validation: PendingEvaluation
-    begin: float
-
-    def result(self) -> EpochResult:
-        """Wait for the validation, and return what the epoch gave."""
-        learner, fit, valid = self.learner, self.fit, self.validation.result()
-        whole = replace(
-            self.trained,
-            valid_loss=valid.loss,
-            metrics=valid.metrics,
-            seconds=time.perf_counter() - self.begin,
-        )
-        fit.done = whole.epoch + 1
-        learner.progress = fit.done / fit.n_epochs
-        learner.history.append(whole)
-        return whole

@@ -14,7 +14,15 @@ from flax import nnx
 
 from tsjax_core.errors import ConfigError, DivergenceError
 from tsjax_core.training.checkpoints.packing import is_key
-from tsjax_core.training.learner import Learner, PendingEpoch
+from tsjax_core.training.epoch import (
+    PendingEpoch,
+    context_of,
+    end_epoch,
+    load_signals,
+    runs_of_epoch,
+    state_before,
+)
+from tsjax_core.training.learner import Learner
 from tsjax_core.training.monitor import BestWeights, Keep, Monitor
 from tsjax_core.training.progress import EpochResult
 from tsjax_core.training.schedules import Schedule
@@ -90,7 +98,7 @@ class FitTogether:
         for learner, fit in zip(self._learners, self._fits, strict=True):
             fit.opt_state = learner.new_optimizer_state()
         state = self._stack_members(
-            [x.state_before(fit) for x, fit in zip(self._learners, self._fits, strict=True)]
+            [state_before(x, fit) for x, fit in zip(self._learners, self._fits, strict=True)]
         )
         try:
             yield from self._each_epoch(state)
@@ -153,7 +161,7 @@ class FitTogether:
             learner, fit = self._learners[number], self._fits[number]
             result = record.of_member(number).result(epoch)
             try:
-                pending = learner.end_epoch(fit, states[number], result, begin)
+                pending = end_epoch(learner, fit, states[number], result, begin)
             except DivergenceError as failure:
                 self.failures[number] = failure
                 learner.progress = fit.done / fit.n_epochs
@@ -171,18 +179,18 @@ class FitTogether:
         """Yield the feed of all members or of each, their contexts, and the steps of a run."""
         each = list(zip(self._learners, self._fits, strict=True))
         first, fit = each[0]
-        first.load_signals()
+        load_signals(first)
         for learner in self._learners[1:]:
             learner.signals_on_device = first.signals_on_device
         if not self._same_batches:
-            runs_of_all = [learner.runs_of_epoch(fit, epoch) for learner, fit in each]
+            runs_of_all = [runs_of_epoch(learner, fit, epoch) for learner, fit in each]
             for runs in zip(*runs_of_all, strict=True):
                 feeds = self._stack_members([run.feed for run in runs])
                 yield None, feeds, self._stack_members([run.context for run in runs]), runs[0].count
             return
-        contexts = [learner.context_of(fit, epoch) for learner, fit in each]
+        contexts = [context_of(learner, fit, epoch) for learner, fit in each]
         made = 0
-        for run in first.runs_of_epoch(fit, epoch):
+        for run in runs_of_epoch(first, fit, epoch):
             count, capacity = int(run.count), len(run.context.step)
             own = [context_of_run(context, made, count, capacity) for context in contexts]
             yield self._placement.everywhere(run.feed), None, self._stack_members(own), run.count
